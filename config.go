@@ -1,0 +1,138 @@
+package roost
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Config is the effective configuration: defaults filled in, everything validated. Package config makes it; its
+// documentation gives each default's reason.
+type Config struct {
+	Cluster   string // name; the default hash key derives from it
+	Listeners []Listener
+	Routes    []*Route
+	Pools     []Pool
+	Admin     Admin
+	Log       Log
+	Store     string // "memory"
+	Digest    Digest // of the text it came from
+}
+
+// Listener is an address that takes traffic.
+type Listener struct {
+	Name     string
+	Address  string // host:port, :port or unix:/path
+	TLS      *TLS
+	Settings ListenerSettings
+	Want     []string
+	Routes   []*Route
+}
+
+// ListenerSettings are what a listener grants its clients. All are limits or rules; a reload replaces them.
+type ListenerSettings struct {
+	MaxConns    int           // connections at once; further ones are refused with 503 and closed
+	MaxHead     int           // bytes of a request head
+	MaxFields   int           // fields in a head
+	MaxBody     int64         // bytes of a request body; 0: no limit
+	HeadTimeout time.Duration // absolute, from the first byte of a head to its end
+	IdleTimeout time.Duration // between requests
+	BodyTimeout time.Duration // between two reads of a body
+	SendTimeout time.Duration // a write to the client that makes no progress
+	Trust       []netip.Prefix
+	// Trust lists the networks whose forwarding headers are believed and appended to; from elsewhere they are replaced.
+	Forwarded Forwarding
+	Via       string // pseudonym in Via; "" leaves Via out
+	HTTP2     bool   // by ALPN on TLS, by preface in clear
+	Upgrades  []string
+	// Upgrades lists the protocols a client may switch to, lower case.
+	DebugHeader bool // answers carry Roost-Why and Roost-Node
+}
+
+// Forwarding says which forwarding headers are written.
+type Forwarding uint8
+
+const (
+	ForwardX    Forwarding = iota // X-Forwarded-For, -Proto, -Host
+	ForwardRFC                    // Forwarded (RFC 7239)
+	ForwardBoth                   // both
+	ForwardOff                    // none; inbound ones are passed only from trusted networks
+)
+
+// TLS are a listener's certificates; files are read again when they change.
+type TLS struct {
+	Certificates []CertFile
+	MinVersion   uint16 // as in crypto/tls
+}
+
+// CertFile names a certificate chain and its key, both PEM.
+type CertFile struct{ Cert, Key string }
+
+// Pool is a named set of nodes sharing one table and one policy.
+type Pool struct {
+	ID       PoolID
+	Intent   Intent
+	Health   HealthSettings
+	Settings PoolSettings
+}
+
+// NodeProtocol is what is spoken to nodes.
+type NodeProtocol uint8
+
+const (
+	ProtocolAuto  NodeProtocol = iota // HTTP/1.1, but gRPC by HTTP/2 with prior knowledge
+	ProtocolHTTP1                     // HTTP/1.1 always
+	ProtocolH2C                       // HTTP/2 with prior knowledge always
+)
+
+// PoolSettings are what requests need to know of their pool.
+type PoolSettings struct {
+	Protocol       NodeProtocol
+	ConnectTimeout time.Duration
+	HeadTimeout    time.Duration // from the request's end to the response head
+	BodyTimeout    time.Duration // between two reads of a response body
+	MaxTries       int           // attempts of one exchange, at most MaxTries
+	MaxInFlight    int           // hard limit on one node of weight one; 0: none
+	QueueLen       int           // requests that may wait for room, over the pool
+	QueueTimeout   time.Duration
+	IdleConns      int // kept open to one node
+	IdleTimeout    time.Duration
+	ReplayBody     int // bytes of a request body kept for a retry
+	RetryOn503     bool
+	// RetryOn503 retries a 503 with Retry-After that a node sent: fn's "too busy", which says it did not start.
+}
+
+// HealthKind is how nodes are probed.
+type HealthKind uint8
+
+const (
+	HealthTCP HealthKind = iota
+	HealthHTTP
+	HealthNone // passive only
+)
+
+// HealthSettings say how nodes of a pool are judged.
+type HealthSettings struct {
+	Kind       HealthKind
+	Path       string
+	Host       string   // Host of the probe; "": the node's address
+	Expect     [][2]int // ranges of statuses that are well
+	MinVersion string   // fnlb's gate: the body is JSON whose "version" is at least this; "": off
+	Interval   time.Duration
+	Timeout    time.Duration
+	Rise, Fall int
+	SlowStart  time.Duration // from a tenth of the weight to all of it, after a return
+	Burst      int           // 5xx in a row that eject at once; 0: never
+	Eject      time.Duration // how long a passive ejection lasts before probes decide; without probes, before a trial
+}
+
+// Admin is the admin listener.
+type Admin struct {
+	Address string // "": off
+}
+
+// Log says what is logged and where.
+type Log struct {
+	Level  string // debug, info, warn, error
+	Format string // text, json
+	Access string // off, stdout, or a file's path
+}

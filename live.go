@@ -1,0 +1,69 @@
+package roost
+
+import "sync/atomic"
+
+// Live holds one node's counters on this balancer. It outlives snapshots, so that requests in flight over a reload are
+// still counted where they run. Fields that change with every request share the first cache line; the padding keeps two
+// nodes from sharing one (64 bytes on amd64, 128 covers arm64 and the adjacent-line prefetcher).
+type Live struct {
+	InFlight  atomic.Int64 // requests sent and not ended
+	Conns     atomic.Int64 // upgraded and raw connections: a gauge apart, so that idle WebSockets do not raise the bound
+	HoldUntil atomic.Int64 // Unix nanoseconds; until then this balancer sends nothing new. Pools with an owner ignore it
+	Load      atomic.Uint64
+	// Load packs what the node last reported: pressure in 1/65535 (upper 16 bits) and when, in Unix milliseconds (lower
+	// 48 bits). Zero: never. Pressure runs from 0 (take all) to 1 (take nothing that another can take).
+	_ [128 - 32]byte
+
+	// Cumulative tallies, read by control ten times a second; they only grow.
+	Requests    atomic.Uint64 // attempts that ended
+	ConnectFail atomic.Uint64 // connections refused, unreachable or timed out
+	Broken      atomic.Uint64 // connections that broke or timed out before a whole response head
+	Errors      atomic.Uint64 // responses with a status of 500 or more
+	Nanos       atomic.Uint64 // sum of durations until the response head
+	DoubleEnds  atomic.Uint64 // attempts ended twice: a bug, counted and alarmed
+	_           [128 - 48]byte
+}
+
+// PoolLive holds one pool's counters on this balancer.
+type PoolLive struct {
+	InFlight atomic.Int64 // over all its nodes
+	Waiting  atomic.Int64 // requests queued because every node is at its hard limit
+	_        [128 - 16]byte
+
+	Panics  atomic.Uint64 // requests sent although every node was dead
+	Spills  atomic.Uint64 // requests that went past their homes because of load
+	Retries atomic.Uint64
+	Budget  RetryBudget
+	_       [128 - 40]byte
+}
+
+// RetryBudget bounds retries to a share of recent requests, so that a failing pool is not stormed. It is a token
+// bucket: each first attempt earns a tenth of a retry, each charged retry spends one; the floor lets an idle pool
+// retry at all, the cap bounds the burst.
+type RetryBudget struct {
+	// Tenths of retries earned since start, less ten for each spent, offset by the initial credit.
+	Tenths atomic.Int64
+}
+
+const (
+	// RetryCredit is what a fresh pool may spend before it earned anything: 10 retries.
+	RetryCredit = 100
+	// RetryCap is the most that can be saved up, in tenths: a burst of 100 retries.
+	RetryCap = 1000
+)
+
+// Earn credits one first attempt.
+func (b *RetryBudget) Earn() {
+	if b.Tenths.Load() < RetryCap-RetryCredit {
+		b.Tenths.Add(1)
+	}
+}
+
+// Spend takes one retry, or reports that the budget is used up.
+func (b *RetryBudget) Spend() bool {
+	if b.Tenths.Add(-10) < -RetryCredit {
+		b.Tenths.Add(10)
+		return false
+	}
+	return true
+}

@@ -1,0 +1,40 @@
+package roost
+
+// Snapshot is all that one request needs, behind one atomic pointer. It is immutable but for the live counters.
+type Snapshot struct {
+	Seq       uint64
+	Config    Digest
+	Listeners []ListenerView // by ListenerID
+	Pools     []PoolView     // by PoolRef
+}
+
+// ListenerView is a listener as requests see it.
+type ListenerView struct {
+	Name     string
+	Settings ListenerSettings
+	Routes   []*Route // in order; the first match wins
+	Want     []string // lower-case names of the fields that routes look at, by slot; at most MaxWant
+}
+
+// PoolView is a pool as requests see it.
+type PoolView struct {
+	ID       PoolID
+	Table    *Table
+	Liveness *Liveness // agreed deaths
+	Nodes    []NodeView
+	// Nodes is indexed by NodeRef and as long as Table.Roster.
+	Weight   uint64 // sum of the weights of nodes that take new requests, in thousandths
+	Takers   int    // how many nodes take new requests
+	Live     *PoolLive
+	Settings PoolSettings
+}
+
+// NodeView is a node as requests see it.
+type NodeView struct {
+	ID      NodeID
+	Addr    string
+	Weight  uint32 // effective, in thousandths: share, halved while ailing, ramped in slow start; 0 takes nothing new
+	Verdict Verdict
+	Duty    Duty
+	Live    *Live
+}
