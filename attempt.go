@@ -141,3 +141,10 @@ const (
 	StepRetry             // make another attempt
 	StepFail              // answer the client with an error of ours, or break off if something was answered
 )
+
+// Replay says whether a request may be sent again.
+type Replay struct {
+	Idempotent bool // by its method (RFC 9110, 9.2.2)
+	Replayable bool // all of its body so far is still held, or it has none
+	EarlyData  bool // it came with Early-Data: 1 (RFC 8470) and is never sent again
+}
