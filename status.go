@@ -20,6 +20,15 @@ type ListenerStatus struct {
 	Name    string `json:"name"`
 	Address string `json:"address"`
 	TLS     bool   `json:"tls"`
+
+	Certificates []CertStatus `json:"certificates,omitempty"` // the first is the default
+}
+
+// CertStatus is one certificate that a listener serves now.
+type CertStatus struct {
+	File     string    `json:"file"`
+	Names    []string  `json:"names"` // that it is chosen for by SNI
+	NotAfter time.Time `json:"not_after"`
 }
 
 // PoolStatus is one pool of a Status.
