@@ -1,0 +1,131 @@
+package main
+
+import "slices"
+
+// Sample is what one run of one contestant gave.
+type Sample struct {
+	Requests int64   `json:"requests"` // finished in the measured window
+	Seconds  float64 `json:"seconds"`
+	RPS      float64 `json:"rps"`
+	CPU      float64 `json:"cpu_us"`  // of the proxy, per request
+	User     float64 `json:"user_us"` // the part of it in user mode
+	Sys      float64 `json:"sys_us"`
+	P50      float64 `json:"p50_us"`
+	P99      float64 `json:"p99_us"`
+	P999     float64 `json:"p999_us"`
+	Max      float64 `json:"max_us"`
+	Errors   int64   `json:"errors"` // broken connections, statuses other than 200, requests of an open loop never answered
+	Wrong    int64   `json:"wrong"`  // answers with wrong bytes
+	RSS      int64   `json:"rss_bytes"`
+}
+
+// Row is a contestant's result in one case: medians over the rounds, but sums of errors.
+type Row struct {
+	Name    string   `json:"name"`
+	Version string   `json:"version"`
+	Peer    bool     `json:"peer"`
+	Invalid string   `json:"invalid,omitempty"` // why its figures do not count
+	Median  Sample   `json:"median"`
+	CPUx    float64  `json:"cpu_ratio"` // median of per-round ratios to the better peer; 0: no peer
+	P99x    float64  `json:"p99_ratio"`
+	Rounds  []Sample `json:"rounds"`
+}
+
+// Result is one case.
+type Result struct {
+	Case   Case   `json:"case"`
+	Better string `json:"better_peer,omitempty"`
+	Rows   []Row  `json:"rows"`
+}
+
+// settle fills in medians and ratios. The better peer is the valid one with the lower median CPU per request.
+func (r *Result) settle() {
+	better := -1
+	for i := range r.Rows {
+		row := &r.Rows[i]
+		row.Median = medians(row.Rounds)
+		if row.Median.Wrong > 0 && row.Invalid == "" {
+			row.Invalid = "wrong bytes under load"
+		}
+		if row.Median.Requests == 0 && row.Invalid == "" {
+			row.Invalid = "no request finished"
+		}
+		if row.Peer && row.Invalid == "" && (better < 0 || row.Median.CPU < r.Rows[better].Median.CPU) {
+			better = i
+		}
+	}
+	if better < 0 {
+		return
+	}
+	r.Better = r.Rows[better].Name
+	for i := range r.Rows {
+		row := &r.Rows[i]
+		row.CPUx = ratio(row.Rounds, r.Rows[better].Rounds, func(s Sample) float64 { return s.CPU })
+		row.P99x = ratio(row.Rounds, r.Rows[better].Rounds, func(s Sample) float64 { return s.P99 })
+	}
+}
+
+// ratio is the median over rounds of a's figure to b's in the same round: what disturbs the machine for a while
+// disturbs both. Rounds in which b has none are left out; 0 when none remains.
+func ratio(a, b []Sample, of func(Sample) float64) float64 {
+	var rs []float64
+	for i := range min(len(a), len(b)) {
+		if y := of(b[i]); y > 0 {
+			rs = append(rs, of(a[i])/y)
+		}
+	}
+	return median(rs)
+}
+
+func medians(rounds []Sample) Sample {
+	m := Sample{
+		Requests: pick(rounds, func(s Sample) int64 { return s.Requests }),
+		Seconds:  pick(rounds, func(s Sample) float64 { return s.Seconds }),
+		RPS:      pick(rounds, func(s Sample) float64 { return s.RPS }),
+		CPU:      pick(rounds, func(s Sample) float64 { return s.CPU }),
+		User:     pick(rounds, func(s Sample) float64 { return s.User }),
+		Sys:      pick(rounds, func(s Sample) float64 { return s.Sys }),
+		P50:      pick(rounds, func(s Sample) float64 { return s.P50 }),
+		P99:      pick(rounds, func(s Sample) float64 { return s.P99 }),
+		P999:     pick(rounds, func(s Sample) float64 { return s.P999 }),
+		Max:      pick(rounds, func(s Sample) float64 { return s.Max }),
+		RSS:      pick(rounds, func(s Sample) int64 { return s.RSS }),
+	}
+	for _, s := range rounds {
+		m.Errors += s.Errors
+		m.Wrong += s.Wrong
+	}
+	return m
+}
+
+func pick[T int64 | float64](rounds []Sample, of func(Sample) T) T {
+	xs := make([]T, len(rounds))
+	for i, s := range rounds {
+		xs[i] = of(s)
+	}
+	return median(xs)
+}
+
+// median is the middle one, or the mean of the middle two; 0 of nothing.
+func median[T int64 | float64](xs []T) T {
+	if len(xs) == 0 {
+		return 0
+	}
+	xs = slices.Sorted(slices.Values(xs))
+	return (xs[(len(xs)-1)/2] + xs[len(xs)/2]) / 2
+}
+
+// count fills in latencies and the CPU between two readings, for the requests of the sample.
+func (s *Sample) count(h *Hist, from, to Usage) {
+	us := func(ns int64) float64 { return float64(ns) / 1e3 }
+	s.P50, s.P99, s.P999, s.Max = us(h.Quantile(0.5)), us(h.Quantile(0.99)), us(h.Quantile(0.999)), us(h.max)
+	if s.Seconds > 0 {
+		s.RPS = float64(s.Requests) / s.Seconds
+	}
+	if s.Requests > 0 {
+		s.CPU = us(to.Run-from.Run) / float64(s.Requests)
+	}
+	if user, sys := float64(to.User-from.User), float64(to.Sys-from.Sys); user+sys > 0 {
+		s.User, s.Sys = s.CPU*user/(user+sys), s.CPU*sys/(user+sys)
+	}
+}
