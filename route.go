@@ -15,21 +15,21 @@ type Route struct {
 type Match struct {
 	Host    string // exact, or "*.example.com"; "" any. Compared without port and case
 	Path    []Segment
-	Text    string // the path pattern as written; "" any path
-	Methods []string
+	Text    string   // the path pattern as written; "" any path
+	Methods []string // case-sensitive (RFC 9110, 9.1); none: any. GET takes HEAD too
 	Fields  []FieldMatch
 }
 
 // FieldMatch asks for a request field.
 type FieldMatch struct {
 	Want  int    // slot in Request.Want
-	Name  string // as written
+	Name  string // lower case
 	Exact string // "" means: present
 }
 
 // Segment is one part of a path pattern, between slashes.
 type Segment struct {
-	Literal string // set when Capture is -1
+	Literal string // normalised; set when Capture is -1
 	Capture int    // slot in Request.Captures, or -1
 	Name    string // the capture's name
 	Rest    bool   // {name...}: the rest of the path, slashes included; only the last
@@ -44,30 +44,53 @@ const (
 	MissingClientIP                  // the client's address is the key
 )
 
-// KeyProgram yields a key or nothing: its parts' values one after another.
+func (o OnMissing) String() string {
+	switch o {
+	case MissingReject:
+		return "reject"
+	case MissingClientIP:
+		return "client_ip"
+	}
+	return "balance"
+}
+
+// MaxKey bounds a key's bytes; what is longer is cut there. Equal requests still come together, and a scratch buffer of
+// this size never grows. Names of tenants, functions and rooms are far shorter.
+const MaxKey = 4096
+
+// KeyProgram yields a key or nothing: the values of its parts one after another. A part without a value: no key.
 type KeyProgram struct {
-	Ops  []KeyOp
-	Text string // as written
-	// Direct programs are one operation without regex whose value is the key as it stands: no copy is made.
-	Direct bool
+	Ops    []KeyOp
+	Regexp Matcher // over the parts' text; nil: all of it. Else its first group, or the whole match when it has none
+	Text   string  // as written
+}
+
+// Unverified tells that the key rests on a JWT whose signature nobody checks: the client may claim what it likes.
+func (p *KeyProgram) Unverified() bool {
+	for i := range p.Ops {
+		if p.Ops[i].From == FromJWT && p.Ops[i].Verify == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // KeySource is where a part of a key comes from.
 type KeySource uint8
 
 const (
-	FromLiteral KeySource = iota
-	FromPath              // the whole path
-	FromCapture           // Index: the capture
-	FromSegment           // Index: path segment, 0-based; negative counts from the end
-	FromHost              // without port, lower case
+	FromLiteral KeySource = iota // Name is the text
+	FromPath                     // the whole path
+	FromCapture                  // Index: the capture
+	FromSegment                  // Index: path segment, 0-based; negative counts from the end
+	FromHost                     // without port, lower case
 	FromMethod
-	FromQuery  // Name
-	FromField  // Index: slot in Request.Want
-	FromCookie // Index: slot of "cookie"; Name
-	FromJWT    // Index: slot of the field; Name: claim; Cookie: name when the token is in a cookie
-	FromClientIP
-	FromSNI
+	FromQuery    // Name: the parameter
+	FromField    // Index: slot in Request.Want
+	FromCookie   // Index: slot of "cookie"; Name: the cookie
+	FromJWT      // Name: the claim, Token: where the token is
+	FromClientIP // Request.Client, without zone
+	FromSNI      // lower case
 )
 
 // KeyOp is one part of a key program.
@@ -75,18 +98,23 @@ type KeyOp struct {
 	From   KeySource
 	Index  int
 	Name   string
-	Text   string // literal text
-	Cookie string
-	Regexp Matcher // nil: the whole value; else capture group 1, or the whole match when it has none; no match, no key
-	Verify Verifier
+	Field  string // the request field whose slot Index is, lower case; "" when none is looked at
+	Token  Token
+	Verify Verifier // FromJWT; nil: the claim is used unverified
+}
+
+// Token says where a request carries its JWT. The field is its KeyOp's.
+type Token struct {
+	From KeySource // FromField, FromCookie or FromQuery
+	Name string    // the cookie or parameter
 }
 
 // Matcher is a compiled regular expression, of RE2's linear time. *regexp.Regexp has this method.
 type Matcher interface {
-	FindStringSubmatchIndex(s string) []int
+	FindSubmatchIndex(b []byte) []int
 }
 
-// Verifier checks a JWT's signature and times at now (Unix seconds). Nil: the claim is used unverified, and says so.
+// Verifier checks a JWT's signature and its times at now (Unix seconds).
 type Verifier interface {
 	Verify(token string, now int64) bool
 }
