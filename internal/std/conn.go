@@ -1,0 +1,241 @@
+package std
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"roost"
+	"roost/internal/carry"
+)
+
+// conn is a client's connection. Its goroutine, serve, owns all but what the mutex guards.
+type conn struct {
+	e      *Engine
+	f      *front
+	w      wire
+	peer   carry.Peer
+	served bool // a request came before
+	linger bool // bytes of the client may still come: close with care
+	one    [1]byte
+
+	nc      net.Conn    // as accepted: below w's TLS. Others may close it and move its deadline
+	idle    atomic.Bool // between two requests
+	closing atomic.Bool // cut was called
+	mu      sync.Mutex  // guards node, against cut; taken twice per attempt by the owner, and never waited for
+	node    *nodeConn
+}
+
+const (
+	// quiet is how long a connection between requests keeps its buffer: under load the next request comes before, and
+	// an idle connection costs its goroutine and no more.
+	quiet = time.Second
+	// lingerFor and lingerBytes bound how long and how much of an unread request is thrown away, so that the kernel does
+	// not answer it with a reset that makes the client lose our answer (RFC 9112, 9.6).
+	lingerFor   = 2 * time.Second
+	lingerBytes = 256 << 10
+	// maxShed is how many connections beyond the limit are told so at a time; others are closed without a word.
+	maxShed = 64
+)
+
+func newConn(f *front, nc net.Conn) *conn {
+	c := &conn{e: f.e, f: f, nc: nc}
+	c.w.open(nc, &f.e.buffers)
+	c.peer = carry.Peer{Listener: f.id, Addr: addrOf(nc.RemoteAddr())}
+	f.conns.Add(1)
+	f.e.add(c)
+	return c
+}
+
+func addrOf(a net.Addr) netip.Addr {
+	if t, ok := a.(*net.TCPAddr); ok {
+		return t.AddrPort().Addr().Unmap().WithZone("")
+	}
+	return netip.Addr{}
+}
+
+// serve carries the connection's exchanges one after the other.
+func (c *conn) serve() {
+	defer c.end()
+	lv := c.listener()
+	if limit := int64(lv.Settings.MaxConns); limit > 0 && c.f.conns.Load() > limit {
+		c.refuse()
+		return
+	}
+	if c.f.tls != nil && !c.handshake() {
+		return
+	}
+	for c.await() {
+		if !c.exchange() {
+			return
+		}
+	}
+}
+
+// end closes the connection, whatever happened. A panic ends this connection and no other.
+func (c *conn) end() {
+	if p := recover(); p != nil {
+		c.e.Panics.Add(1)
+		c.e.o.Log.Error("a bug ended a connection", "panic", p, "stack", string(debug.Stack()))
+		c.cut()
+	} else if c.linger {
+		c.drown()
+	}
+	c.w.close()
+	c.f.conns.Add(-1)
+	c.e.remove(c)
+}
+
+func (c *conn) listener() *roost.ListenerView { return &c.e.o.Snapshot.Load().Listeners[c.f.id] }
+
+// handshake makes the connection a TLS one.
+func (c *conn) handshake() bool {
+	limit := c.listener().Settings.HeadTimeout
+	ctx := c.f.ctx
+	if limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	t := tls.Server(c.w.conn, c.f.tls)
+	if err := t.HandshakeContext(ctx); err != nil {
+		c.e.o.Log.Debug("TLS handshake failed", "client", c.peer.Addr, "error", err)
+		return false
+	}
+	c.w.open(t, &c.e.buffers)
+	s := t.ConnectionState()
+	c.peer.TLS, c.peer.SNI = true, s.ServerName
+	if len(s.VerifiedChains) > 0 {
+		c.peer.Cert = namesOf(s.PeerCertificates[0])
+	}
+	return true
+}
+
+// await waits for the first bytes of a request. Without one the connection just ends: nothing was asked.
+func (c *conn) await() bool {
+	s := &c.listener().Settings
+	limit := s.IdleTimeout
+	if !c.served && (limit == 0 || s.HeadTimeout < limit) {
+		limit = s.HeadTimeout
+	}
+	c.idle.Store(true)
+	defer c.idle.Store(false)
+	since, draining := c.e.o.Now(), false
+	for len(c.w.pending()) == 0 {
+		now := c.e.o.Now()
+		if !draining && c.e.draining.Load() {
+			since, limit, draining = now, idleGrace, true
+		}
+		waited := now.Sub(since)
+		if limit > 0 && waited >= limit {
+			return false
+		}
+		doze := draining || waited >= quiet
+		switch {
+		case !doze:
+			c.w.readWithin(quiet, now)
+		case limit > 0:
+			c.w.readUntil(since.Add(limit))
+		default:
+			c.w.readWithin(0, now)
+		}
+		// 1. Drain begins; 2. it wakes who is idle; 3. we set our deadline over its. So look again.
+		if draining != c.e.draining.Load() {
+			continue
+		}
+		var err error
+		if doze {
+			err = c.doze()
+		} else {
+			err = c.w.fill(c.e.o.Now)
+		}
+		if err != nil && err != errNudged && !isTimeout(err) {
+			return false
+		}
+	}
+	return true
+}
+
+// doze waits for one byte, without a buffer.
+func (c *conn) doze() error {
+	c.w.rest()
+	n, err := c.w.conn.Read(c.one[:])
+	if n == 0 {
+		c.w.readBy = unknown
+		return err
+	}
+	c.w.room()
+	c.w.w = copy(c.w.buf, c.one[:n])
+	return nil
+}
+
+// exchange reads one request and sees it answered. It tells whether the connection may carry another one.
+func (c *conn) exchange() bool {
+	k := c.e.borrow(c)
+	defer k.rest()
+	s := c.e.o.Snapshot.Load()
+	reply, ok := k.readHead(s)
+	switch {
+	case !ok && reply.Status == 0:
+		return false
+	case !ok:
+		c.linger = true
+		k.answer(reply)
+		return false
+	}
+	c.served = true
+	goes := k.carry(s)
+	c.w.shrink()
+	return goes
+}
+
+// drown ends the connection softly: the answer is out, what the client still sends is thrown away for a while.
+func (c *conn) drown() {
+	c.w.closeWrite()
+	c.w.readUntil(c.e.o.Now().Add(lingerFor))
+	c.w.room()
+	for n := 0; n < lingerBytes; {
+		m, err := c.w.conn.Read(c.w.buf)
+		if n += m; err != nil {
+			return
+		}
+	}
+}
+
+// refuse answers a connection that is one too many.
+func (c *conn) refuse() {
+	defer c.f.shed.Add(-1)
+	if c.f.shed.Add(1) > maxShed || c.f.tls != nil {
+		return // a handshake would cost more than a connection that we could take
+	}
+	k := c.e.borrow(c)
+	defer k.rest()
+	k.answer(k.x.Shed(c.e.o.Snapshot.Load(), &c.peer, k.start.UnixNano()))
+	c.linger = true
+}
+
+// cut ends the connection from outside, and the attempt that its goroutine may be waiting for.
+func (c *conn) cut() {
+	c.closing.Store(true)
+	c.nc.Close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.node != nil {
+		c.node.conn.Close()
+	}
+}
+
+// hold makes n the connection that cut ends with ours.
+func (c *conn) hold(n *nodeConn) {
+	c.mu.Lock()
+	c.node = n
+	c.mu.Unlock()
+	if n != nil && c.closing.Load() {
+		n.conn.Close() // cut came before it saw n
+	}
+}

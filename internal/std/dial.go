@@ -1,0 +1,103 @@
+package std
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"syscall"
+	"time"
+
+	"roost"
+)
+
+// dialer connects to nodes. The zero dialer is ready.
+type dialer struct {
+	names resolver
+	net   net.Dialer // TCP_NODELAY and keep-alive probes are Go's default
+}
+
+// minTry is the least that one of several addresses gets, so that a first one that drops packets leaves time for the
+// others, and many addresses still get a fair one each.
+const minTry = 2 * time.Second
+
+// dial connects to an address of a node, host:port or unix:/path, over all the addresses of its name, until limit. The
+// fault says in one word what the error says in many.
+func (d *dialer) dial(ctx context.Context, addr string, limit time.Duration, now time.Time) (net.Conn, roost.Fault, error) {
+	if limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, now.Add(limit))
+		defer cancel()
+	}
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		c, err := d.net.DialContext(ctx, "unix", path)
+		return c, connectFault(err), err
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, roost.FaultResolve, fmt.Errorf("address of the node: %w", err)
+	}
+	addrs := []netip.Addr{}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		addrs = append(addrs, ip)
+	} else if addrs, err = d.names.lookup(ctx, host, now); err != nil {
+		return nil, roost.FaultResolve, err
+	}
+	return d.try(ctx, addrs, port)
+}
+
+// try dials one address after the other. Of several failures the first one is told.
+func (d *dialer) try(ctx context.Context, addrs []netip.Addr, port string) (conn net.Conn, fault roost.Fault, err error) {
+	fault, err = roost.FaultResolve, errors.New("the node's name has no address")
+	for i, ip := range addrs {
+		c, f, e := d.one(ctx, ip, port, len(addrs)-i)
+		if e == nil {
+			return c, roost.NoFault, nil
+		}
+		if i == 0 {
+			fault, err = f, e
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, fault, err
+}
+
+func (d *dialer) one(ctx context.Context, ip netip.Addr, port string, left int) (net.Conn, roost.Fault, error) {
+	// Checked here and not where the name was configured: what a name resolves to is someone else's to change.
+	if ip = ip.Unmap(); roost.Forbidden(ip) {
+		return nil, roost.FaultForbidden, fmt.Errorf("dial %s: address is link-local or of a metadata service", ip)
+	}
+	if deadline, ok := ctx.Deadline(); ok && left > 1 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, max(time.Until(deadline)/time.Duration(left), minTry))
+		defer cancel()
+	}
+	c, err := d.net.DialContext(ctx, "tcp", net.JoinHostPort(ip.String(), port))
+	return c, connectFault(err), err
+}
+
+// connectFault tells refusals, which cost a node nothing and come at once, from silence, and both from our own limits.
+func connectFault(err error) roost.Fault {
+	switch {
+	case err == nil:
+		return roost.NoFault
+	case anyOf(err, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.ENOENT):
+		return roost.FaultRefused
+	case anyOf(err, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL):
+		return roost.FaultLocal
+	}
+	return roost.FaultConnect
+}
+
+func anyOf(err error, errnos ...syscall.Errno) bool {
+	for _, e := range errnos {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}

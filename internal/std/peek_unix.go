@@ -1,0 +1,25 @@
+//go:build unix
+
+package std
+
+import "syscall"
+
+// quiet tells whether a connection may carry a request: still open, and without a byte to read. Bytes that came after
+// an answer would be taken for the next one's, so this is asked each time, not only where a repeat is unsafe.
+func (n *nodeConn) quiet() bool {
+	if n.raw == nil {
+		return true // not a socket: memory, whose end is seen at once
+	}
+	n.bad = true
+	if n.raw.Control(n.stale) != nil {
+		return false
+	}
+	return !n.bad
+}
+
+// peek is called with the descriptor; it sets bad unless a read would have to wait.
+func (n *nodeConn) peek(fd uintptr) {
+	var b [1]byte
+	_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	n.bad = err != syscall.EAGAIN
+}

@@ -1,0 +1,83 @@
+package std
+
+import (
+	"errors"
+
+	"roost"
+	"roost/internal/h1"
+)
+
+// relay passes the answer on: the head in out, then the body as it comes. What was read is written before the next
+// read, so that events are never held back.
+func (k *work) relay(set *roost.PoolSettings) (roost.Fault, error) {
+	x, n := &k.x, k.n
+	flow := &x.Out
+	for {
+		if err := k.plain(); err != nil {
+			return clientFault(err), err
+		}
+		wrong := k.pass()
+		if err := k.flush(); err != nil {
+			return clientFault(err), err
+		}
+		if wrong != nil {
+			return roost.FaultProtocol, wrong
+		}
+		if flow.Body.Done() {
+			k.c.linger = k.c.linger || x.Sending
+			return roost.NoFault, nil
+		}
+		if fault, err := k.bulk(set); fault != roost.NoFault || flow.Body.Done() {
+			return fault, err
+		}
+		if n.full || flow.Raw() > smallBuffer {
+			n.grow(largeBuffer)
+		}
+		err := k.e.fill(&n.wire, set.BodyTimeout)
+		switch {
+		case err == nil:
+		case isTimeout(err):
+			return roost.FaultTimeout, errors.New("no more of the response body in time")
+		case isEOF(err) && flow.Body.EOF() == nil:
+			return roost.NoFault, nil
+		case isEOF(err):
+			return roost.FaultReset, h1.ErrTruncated
+		default:
+			return roost.FaultReset, err
+		}
+	}
+}
+
+// flush writes what is in out to the client.
+func (k *work) flush() error {
+	if len(k.out) == 0 {
+		return nil
+	}
+	k.x.Answered = true
+	err := k.send(k.out)
+	k.out = k.out[:0]
+	return err
+}
+
+// plain writes what is pending and goes on as it stands, when it need not be written behind anything.
+func (k *work) plain() error {
+	b := k.n.pending()
+	m := k.x.Out.Plain(b)
+	if m == 0 || len(k.out) > 0 {
+		return nil
+	}
+	k.x.Answered = true
+	err := k.send(b[:m])
+	k.x.Out.Skip(int64(m))
+	k.n.take(m)
+	return err
+}
+
+// pass takes what is pending of the answer's body, and appends to out what it means for the client.
+func (k *work) pass() error {
+	var used int
+	var err error
+	k.out, used, err = k.x.Out.Next(k.out, k.n.pending())
+	k.n.take(used)
+	return err
+}

@@ -1,0 +1,131 @@
+package std
+
+import (
+	"bytes"
+	"time"
+	"unsafe"
+
+	"roost"
+	"roost/internal/carry"
+	"roost/internal/h1"
+)
+
+// work is all that one exchange needs beside its connections. Connections borrow one from the first byte of a request
+// to the last of its answer, so that idle ones are small.
+type work struct {
+	e     *Engine
+	c     *conn
+	n     *nodeConn // of the attempt that runs
+	x     carry.Exchange
+	start time.Time // the head's first byte
+	set   *roost.ListenerSettings
+
+	parser h1.Parser
+	req    h1.Head
+	res    h1.Head
+	head   []byte // the request's head; views of it live until the exchange is finished
+	out    []byte // what is written next by the connection's goroutine
+	up     upload
+}
+
+const (
+	// maxNodeHead and maxNodeFields bound a node's response head: four times what clients may send by default, because
+	// nodes are less of a threat and their answers set cookies.
+	maxNodeHead   = 64 << 10
+	maxNodeFields = 256
+	// maxKept is the largest of a work's buffers that is kept for the next exchange.
+	maxKept = 2 * largeBuffer
+)
+
+func (e *Engine) borrow(c *conn) *work {
+	k, ok := e.works.Get().(*work)
+	if !ok {
+		k = &work{e: e}
+		k.up.done = make(chan struct{}, 1)
+	}
+	k.c, k.start, k.set = c, e.o.Now(), &c.listener().Settings
+	return k
+}
+
+// rest gives the work back. After a panic it is left to the collector: nobody knows who still uses it.
+func (k *work) rest() {
+	if p := recover(); p != nil {
+		k.x.Abandon()
+		panic(p)
+	}
+	k.c, k.n, k.set = nil, nil, nil
+	k.head, k.out, k.up.out, k.up.held = kept(k.head), kept(k.out), kept(k.up.out), kept(k.up.held)
+	k.e.works.Put(k)
+}
+
+func kept(b []byte) []byte {
+	if cap(b) > maxKept {
+		return nil
+	}
+	return b[:0]
+}
+
+// text is b as a string, without a copy: b must not change while the string is in use.
+func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// fill reads from w until something comes or d has passed.
+func (e *Engine) fill(w *wire, d time.Duration) error {
+	for {
+		w.readWithin(d, e.o.Now())
+		if err := w.fill(e.o.Now); err != errNudged {
+			return err
+		}
+	}
+}
+
+// readHead reads the request's head. If it does not come or cannot be read, reply is the answer; the zero one if there
+// is nobody to answer.
+func (k *work) readHead(s *roost.Snapshot) (reply carry.Reply, ok bool) {
+	c := k.c
+	set := k.set
+	k.parser.Limits = h1.Limits{Head: set.MaxHead, Fields: set.MaxFields}
+	k.parser.Reset(h1.Request)
+	start := k.start.UnixNano()
+	for first := true; ; first = false {
+		done, err := k.parser.Parse(c.w.pending(), &k.req)
+		if err != nil {
+			return k.x.Refuse(s, &c.peer, err.(h1.Reason), start), false
+		}
+		if done {
+			k.head = append(k.head[:0], c.w.pending()[:k.req.Size]...)
+			c.w.take(k.req.Size)
+			return carry.Reply{}, true
+		}
+		if first && set.HeadTimeout > 0 {
+			c.w.readUntil(k.start.Add(set.HeadTimeout))
+		}
+		switch err = c.w.fill(k.e.o.Now); {
+		case err == nil:
+		case err == errNudged:
+			first = true // the deadline is to be set again
+		case isTimeout(err):
+			return k.x.Late(s, &c.peer, start), false
+		case isEOF(err) && !blank(c.w.pending()):
+			return k.x.Refuse(s, &c.peer, h1.ErrTruncated, start), false
+		default:
+			return carry.Reply{}, false
+		}
+	}
+}
+
+// blank tells whether nothing of a request came but the empty line that some clients send behind one (RFC 9112, 2.2).
+func blank(b []byte) bool { return len(bytes.Trim(b, "\r\n")) == 0 }
+
+// answer writes an answer of ours and records the exchange.
+func (k *work) answer(r carry.Reply) {
+	c, now := k.c, k.e.o.Now()
+	k.out = k.x.AppendReply(k.out[:0], r, now.UnixNano())
+	if len(k.out) > 0 {
+		if _, err := c.w.write(k.out, k.set.SendTimeout, now); err != nil {
+			k.x.Record.Aborted, k.x.Close = true, true
+		}
+	}
+	k.record()
+}
+
+func (k *work) record() { k.e.o.Record(k.x.Finish(k.e.o.Now().UnixNano())) }
