@@ -24,6 +24,7 @@ func testHarness(t *testing.T, seconds float64) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Setenv("GORACE", "atexit_sleep_ms=0") // the detector would hold each child's end for a second
 	return &harness{o: options{seconds: seconds}, self: self, dir: t.TempDir()}
 }
 
