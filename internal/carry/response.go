@@ -264,11 +264,6 @@ func (x *Exchange) Abandon() {
 	}
 }
 
-// Detach lets go of the snapshot: a tunnel that lives for days must not keep old tables alive.
-func (x *Exchange) Detach() {
-	x.Pool, x.lv, x.head = nil, nil, nil
-}
-
 // Finish completes the record. Its strings are views of the request's bytes.
 func (x *Exchange) Finish(now int64) *roost.Record {
 	r := &x.Record

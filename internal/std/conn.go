@@ -22,7 +22,7 @@ type conn struct {
 	peer   carry.Peer
 	served bool // a request came before
 	linger bool // bytes of the client may still come: close with care
-	one    [1]byte
+	tunnel *tunnel
 
 	nc      net.Conn    // as accepted: below w's TLS. Others may close it and move its deadline
 	idle    atomic.Bool // between two requests
@@ -32,9 +32,6 @@ type conn struct {
 }
 
 const (
-	// quiet is how long a connection between requests keeps its buffer: under load the next request comes before, and
-	// an idle connection costs its goroutine and no more.
-	quiet = time.Second
 	// lingerFor and lingerBytes bound how long and how much of an unread request is thrown away, so that the kernel does
 	// not answer it with a reset that makes the client lose our answer (RFC 9112, 9.6).
 	lingerFor   = 2 * time.Second
@@ -72,8 +69,11 @@ func (c *conn) serve() {
 	}
 	for c.await() {
 		if !c.exchange() {
-			return
+			break
 		}
+	}
+	if c.tunnel != nil {
+		c.tunnel.run(c)
 	}
 }
 
@@ -118,60 +118,28 @@ func (c *conn) handshake() bool {
 
 // await waits for the first bytes of a request. Without one the connection just ends: nothing was asked.
 func (c *conn) await() bool {
-	s := &c.listener().Settings
-	limit := s.IdleTimeout
-	if !c.served && (limit == 0 || s.HeadTimeout < limit) {
-		limit = s.HeadTimeout
+	if len(c.w.pending()) > 0 {
+		return true
 	}
+	set := &c.listener().Settings
+	idle := set.IdleTimeout
+	if !c.served && (idle == 0 || set.HeadTimeout < idle) {
+		idle = set.HeadTimeout
+	}
+	since := c.e.o.Now()
+	var drain time.Duration // the limit once a drain began
 	c.idle.Store(true)
-	defer c.idle.Store(false)
-	since, draining := c.e.o.Now(), false
-	for len(c.w.pending()) == 0 {
-		now := c.e.o.Now()
-		if !draining && c.e.draining.Load() {
-			since, limit, draining = now, idleGrace, true
+	err := c.w.await(c.e.o.Now, since, func() time.Duration {
+		if drain == 0 && c.e.draining.Load() {
+			drain = c.e.o.Now().Sub(since) + idleGrace
 		}
-		waited := now.Sub(since)
-		if limit > 0 && waited >= limit {
-			return false
+		if drain > 0 {
+			return drain
 		}
-		doze := draining || waited >= quiet
-		switch {
-		case !doze:
-			c.w.readWithin(quiet, now)
-		case limit > 0:
-			c.w.readUntil(since.Add(limit))
-		default:
-			c.w.readWithin(0, now)
-		}
-		// 1. Drain begins; 2. it wakes who is idle; 3. we set our deadline over its. So look again.
-		if draining != c.e.draining.Load() {
-			continue
-		}
-		var err error
-		if doze {
-			err = c.doze()
-		} else {
-			err = c.w.fill(c.e.o.Now)
-		}
-		if err != nil && err != errNudged && !isTimeout(err) {
-			return false
-		}
-	}
-	return true
-}
-
-// doze waits for one byte, without a buffer.
-func (c *conn) doze() error {
-	c.w.rest()
-	n, err := c.w.conn.Read(c.one[:])
-	if n == 0 {
-		c.w.readBy = unknown
-		return err
-	}
-	c.w.room()
-	c.w.w = copy(c.w.buf, c.one[:n])
-	return nil
+		return idle
+	})
+	c.idle.Store(false)
+	return err == nil
 }
 
 // exchange reads one request and sees it answered. It tells whether the connection may carry another one.

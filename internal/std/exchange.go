@@ -31,7 +31,9 @@ func (k *work) carry(s *roost.Snapshot) bool {
 		case step == roost.StepFail:
 			return k.fail(x.Failed())
 		case step == roost.StepDone:
-			k.record()
+			if k.c.tunnel == nil {
+				k.record()
+			}
 			return !x.Close
 		}
 	}
@@ -71,8 +73,11 @@ func (k *work) attempt() roost.Step {
 	case k.up.fault != roost.NoFault:
 		fault, err = k.up.fault, k.up.err // the client's body is why the connection to the node was closed
 	}
+	if x.Record.Upgraded && fault == roost.NoFault {
+		k.c.tunnel = k.upgraded(set) // which records it at its end
+		return k.end(stage, fault, err)
+	}
 	k.c.hold(nil)
-	k.n = nil
 	if fault == roost.NoFault && k.reusable(n) {
 		k.e.nodes.put(x.Attempt.Live, n, set, k.e.o.Now())
 	} else {
@@ -93,7 +98,7 @@ func (k *work) end(stage roost.Stage, fault roost.Fault, err error) roost.Step {
 
 // reusable tells whether the node's connection is clean: all was sent, all was read, nothing stands behind it.
 func (k *work) reusable(n *nodeConn) bool {
-	if k.up.sent.Load() == 0 || k.up.broken || !k.res.Persistent() || k.x.Record.Upgraded {
+	if k.up.sent.Load() == 0 || k.up.broken || !k.res.Persistent() {
 		return false
 	}
 	return k.x.Out.Body.Framing != h1.ByClose && k.x.Out.Body.Done() && len(n.pending()) == 0 && n.err == nil
@@ -138,7 +143,12 @@ func (k *work) converse(set *roost.PoolSettings) (roost.Stage, roost.Fault, erro
 			k.pass()
 			return roost.StageHead, roost.NoFault, nil
 		case carry.Switch:
-			return k.tunnel(view)
+			k.out = x.AppendResponse(k.out[:0], &k.res, view, now.UnixNano())
+			n.take(k.res.Size)
+			if err := k.flush(); err != nil {
+				return roost.StageBody, clientFault(err), err
+			}
+			return roost.StageDone, roost.NoFault, nil
 		case carry.Pass:
 			k.draining()
 			k.out = x.AppendResponse(k.out[:0], &k.res, view, now.UnixNano())

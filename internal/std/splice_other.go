@@ -2,7 +2,20 @@
 
 package std
 
-import "roost"
+import (
+	"errors"
+	"time"
+)
 
-// bulk moves bodies within the kernel where that can be done: not here.
-func (k *work) bulk(*roost.PoolSettings) (roost.Fault, error) { return roost.NoFault, nil }
+// pipe moves bytes within the kernel, where that can be done: not here.
+type pipe struct{}
+
+const pipeSize, spliceFrom = 0, 128 << 10
+
+func openPipe() (*pipe, error) { return nil, errors.ErrUnsupported }
+
+func (p *pipe) close() {}
+
+func (p *pipe) in(*wire, int64) (int64, error) { return 0, errors.ErrUnsupported }
+
+func (p *pipe) out(*wire, int64, time.Duration, func() time.Time) error { return errors.ErrUnsupported }

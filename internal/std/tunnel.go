@@ -1,7 +1,88 @@
 package std
 
-import "roost"
+import (
+	"sync"
+	"sync/atomic"
+	"time"
 
-func (k *work) tunnel(view string) (roost.Stage, roost.Fault, error) {
-	return roost.StageDone, roost.NoFault, nil
+	"roost"
+)
+
+// tunnel is what an upgraded connection became: bytes both ways. It holds no snapshot and no work, because it may live
+// for days. It has no idle limit: a WebSocket may be silent for as long as both sides want, and TCP's keep-alive probes
+// find a side that is no more. When one side has ended, the other must not be silent for longer than a body may.
+type tunnel struct {
+	node   *nodeConn
+	live   *roost.Live
+	record roost.Record
+	send   time.Duration // a write without progress
+	half   time.Duration // silence while the other side has ended
+	ended  atomic.Bool   // one side has
+	in     atomic.Int64
+	out    atomic.Int64
+}
+
+// upgraded makes a tunnel of the connections of an exchange that switched protocols.
+func (k *work) upgraded(set *roost.PoolSettings) *tunnel {
+	t := &tunnel{node: k.n, live: k.x.Attempt.Live, send: k.set.SendTimeout, half: set.BodyTimeout}
+	r := k.x.Finish(0)
+	t.record = *r
+	t.record.Method, t.record.Host, t.record.Target = string([]byte(r.Method)), string([]byte(r.Host)), string([]byte(r.Target))
+	t.record.Key = append([]byte(nil), r.Key...)
+	t.live.Conns.Add(1) // and no more a request in flight: idle ones must not fill their node
+	return t
+}
+
+// run carries bytes both ways until both sides have ended, or one broke.
+func (t *tunnel) run(c *conn) {
+	defer t.live.Conns.Add(-1)
+	defer t.node.close()
+	var up sync.WaitGroup
+	up.Go(func() {
+		if t.pour(c.e, &t.node.wire, &c.w, &t.in) != nil {
+			c.cut()
+		}
+	})
+	if t.pour(c.e, &c.w, &t.node.wire, &t.out) != nil {
+		t.record.Aborted = true
+		c.cut()
+	}
+	up.Wait()
+	c.hold(nil)
+	t.record.BytesIn, t.record.BytesOut = t.in.Load(), t.out.Load()
+	t.record.Nanos = c.e.o.Now().UnixNano() - t.record.Start
+	c.e.o.Record(&t.record)
+}
+
+// pour carries one direction to its end, which it passes on.
+func (t *tunnel) pour(e *Engine, to, from *wire, count *atomic.Int64) error {
+	silence := func() time.Duration {
+		if t.ended.Load() {
+			return t.half
+		}
+		return 0
+	}
+	for {
+		if b := from.pending(); len(b) > 0 {
+			if _, err := to.write(b, t.send, e.o.Now()); err != nil {
+				return err
+			}
+			count.Add(int64(len(b)))
+			from.take(len(b))
+			if from.full {
+				from.grow(largeBuffer)
+			}
+		}
+		err := from.await(e.o.Now, e.o.Now(), silence)
+		if isEOF(err) {
+			from.rest()
+			t.ended.Store(true)
+			to.closeWrite()
+			to.conn.SetReadDeadline(unknown) // who reads there has a limit from now on
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }

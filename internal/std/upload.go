@@ -118,12 +118,20 @@ func (u *upload) run() {
 	}
 }
 
+var errBodySlow = errors.New("no more of the request body in time")
+
 // pump sends until the body's end. Faults are the client's, or FaultReset and FaultTimeout of the node.
 func (u *upload) pump() (roost.Fault, error) {
 	k := u.k
 	flow, from, to := &k.x.In, &k.c.w, &k.n.wire
 	limit, set := k.set.BodyTimeout, &k.x.Pool.Settings
 	for !flow.Body.Done() {
+		if fault, err := u.bulk(limit, set.BodyTimeout); fault != roost.NoFault {
+			return fault, err
+		}
+		if flow.Body.Done() {
+			break
+		}
 		if from.full || flow.Raw() > smallBuffer {
 			from.grow(largeBuffer)
 		}
@@ -137,7 +145,7 @@ func (u *upload) pump() (roost.Fault, error) {
 		case err == errNudged:
 			continue
 		case isTimeout(err):
-			return roost.FaultClientSlow, errors.New("no more of the request body in time")
+			return roost.FaultClientSlow, errBodySlow
 		case isEOF(err):
 			return roost.FaultClientFrames, h1.ErrTruncated
 		default:

@@ -28,6 +28,7 @@ type wire struct {
 	full bool   // the last read left no room: more is likely there
 	err  error  // came together with the last bytes
 
+	one             [1]byte
 	readBy, writeBy time.Time // the deadlines that stand; zero: none
 }
 
@@ -73,6 +74,58 @@ func (w *wire) fill(now func() time.Time) error {
 		return errNudged
 	}
 	return err
+}
+
+// quiet is how long a connection that waits keeps its buffer: under load the next bytes come before, and an idle
+// connection costs its goroutine and little more.
+const quiet = time.Second
+
+// await reads once, with all the time that limit gives, since then; 0 is no limit. The limit may change: who changes it
+// moves the connection's deadline to wake us.
+func (w *wire) await(now func() time.Time, since time.Time, limit func() time.Duration) error {
+	for {
+		most, t := limit(), now()
+		waited := t.Sub(since)
+		if most > 0 && waited >= most {
+			return os.ErrDeadlineExceeded
+		}
+		doze := waited >= quiet
+		switch {
+		case !doze && (most == 0 || most > quiet):
+			w.readWithin(quiet, t)
+		case most > 0:
+			w.readUntil(since.Add(most))
+		default:
+			w.readWithin(0, t)
+		}
+		// 1. The limit changes; 2. we are woken; 3. we set our deadline over that. So look again.
+		if limit() != most {
+			continue
+		}
+		var err error
+		if doze {
+			err = w.doze()
+		} else {
+			err = w.fill(now)
+		}
+		if err != errNudged && !isTimeout(err) {
+			return err
+		}
+	}
+}
+
+// doze reads one byte, without a buffer for more.
+func (w *wire) doze() error {
+	w.rest()
+	n, err := w.conn.Read(w.one[:])
+	if n == 0 {
+		w.readBy = unknown
+		return err
+	}
+	w.room()
+	w.w = copy(w.buf, w.one[:n])
+	w.full = false
+	return nil
 }
 
 // unknown is a deadline that forces the next one to be set.
