@@ -6,7 +6,7 @@ type Why uint8
 const (
 	WhyNone      Why = iota
 	WhyHome          // the first home
-	WhyNextHome      // a later home: those before it were at their limit
+	WhyNextHome      // a later home: those before it are at their limit or out
 	WhyPin           // a home given by a pin
 	WhyHot           // one of a hot key's homes
 	WhyMoved         // a home given by a moved group or quarantine
@@ -15,7 +15,7 @@ const (
 	WhyLeast         // everything is at its limit: the least loaded
 	WhyBalance       // no key: the better of two
 	WhyRetry         // an earlier attempt failed
-	WhyPanic         // every node is dead: tried anyway
+	WhyPanic         // every node is dead or on hold: tried anyway
 )
 
 func (w Why) String() string {
@@ -32,13 +32,14 @@ type Attempt struct {
 	Addr  string
 	Why   Why
 	Try   uint8 // 0 for the first
+	Fresh bool  // dial: the attempt before met a pooled connection that had gone stale
 	Epoch Epoch
 	Ended bool
 }
 
 // Tried are the nodes an exchange tried already. The zero value is empty.
 type Tried struct {
-	N    uint8
+	N    uint8 // attempts made
 	Refs [MaxTries]NodeRef
 }
 
@@ -63,6 +64,16 @@ func (t *Tried) Add(r NodeRef) {
 		t.N++
 	}
 }
+
+// Forgive lets the node of the last attempt be tried again: what went wrong says nothing about it. The attempt counts.
+func (t *Tried) Forgive() {
+	if t.N > 0 {
+		t.Refs[t.N-1] = NoNode
+	}
+}
+
+// Forgave tells whether the last attempt was forgiven.
+func (t *Tried) Forgave() bool { return t.N > 0 && t.Refs[t.N-1] == NoNode }
 
 // Stage is how far an attempt came.
 type Stage uint8
@@ -108,6 +119,7 @@ type Outcome struct {
 	Reused   bool   // the connection had served before
 	Sent     bool   // anything of the request was sent to the node
 	Answered bool   // anything of the response was sent to the client
+	Busy     bool   // a 503 with Retry-After: the node says that it did not start
 	Nanos    int64  // from the attempt's start to the response head, or to the fault
 	Load     Load
 }

@@ -25,22 +25,31 @@ func (h *Hash) Sum(key []byte) KeyHash {
 	return KeyHash(siphash13(binary.LittleEndian.Uint64(h.Key[:8]), binary.LittleEndian.Uint64(h.Key[8:]), key))
 }
 
-// String hides the secret.
+// String hides the secret, and so do GoString and MarshalText: a table that is printed or encoded by chance keeps it.
 func (h Hash) String() string { return "siphash-1-3(redacted)" }
+
+// GoString hides the secret.
+func (h Hash) GoString() string { return h.String() }
+
+// MarshalText hides the secret.
+func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
 
 func siphash13(k0, k1 uint64, p []byte) uint64 {
 	v0, v1 := k0^0x736f6d6570736575, k1^0x646f72616e646f6d
 	v2, v3 := k0^0x6c7967656e657261, k1^0x7465646279746573
 	last := uint64(len(p)) << 56
-	for len(p) >= 8 {
+	if rest := p[len(p)&^7:]; len(p) >= 8 {
+		last |= binary.LittleEndian.Uint64(p[len(p)-8:]) >> (64 - 8*len(rest)) // its upper bytes are the rest
+	} else {
+		for i, c := range rest {
+			last |= uint64(c) << (8 * i)
+		}
+	}
+	for ; len(p) >= 8; p = p[8:] {
 		m := binary.LittleEndian.Uint64(p)
 		v3 ^= m
 		v0, v1, v2, v3 = sipround(v0, v1, v2, v3)
 		v0 ^= m
-		p = p[8:]
-	}
-	for i, c := range p {
-		last |= uint64(c) << (8 * i)
 	}
 	v3 ^= last
 	v0, v1, v2, v3 = sipround(v0, v1, v2, v3)

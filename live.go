@@ -1,6 +1,10 @@
 package roost
 
-import "sync/atomic"
+import (
+	"math"
+	"sync/atomic"
+	"time"
+)
 
 // Live holds one node's counters on this balancer. It outlives snapshots, so that requests in flight over a reload are
 // still counted where they run. Fields that change with every request share the first cache line; the padding keeps two
@@ -11,17 +15,39 @@ type Live struct {
 	HoldUntil atomic.Int64 // Unix nanoseconds; until then this balancer sends nothing new. Pools with an owner ignore it
 	Load      atomic.Uint64
 	// Load packs what the node last reported: pressure in 1/65535 (upper 16 bits) and when, in Unix milliseconds (lower
-	// 48 bits). Zero: never. Pressure runs from 0 (take all) to 1 (take nothing that another can take).
+	// 48 bits). Zero: never. Report writes it, Pressure reads it.
 	_ [128 - 32]byte
 
-	// Cumulative tallies, read by control ten times a second; they only grow.
-	Requests    atomic.Uint64 // attempts that ended
-	ConnectFail atomic.Uint64 // connections refused, unreachable or timed out
-	Broken      atomic.Uint64 // connections that broke or timed out before a whole response head
-	Errors      atomic.Uint64 // responses with a status of 500 or more
+	// Cumulative tallies, read by control ten times a second; they only grow. What a client broke off before the node
+	// answered, and a pooled connection that had gone stale, say nothing of the node and are in none of them.
+	Requests    atomic.Uint64 // attempts that ended by the node's answer or its failure
+	ConnectFail atomic.Uint64 // of these: connections refused, unreachable or timed out
+	Broken      atomic.Uint64 // of these: broken, timed out or unintelligible before a whole response head
+	Errors      atomic.Uint64 // of these: responses with a status of 500 or more, except busy ones (Outcome.Busy)
 	Nanos       atomic.Uint64 // sum of durations until the response head
 	DoubleEnds  atomic.Uint64 // attempts ended twice: a bug, counted and alarmed
 	_           [128 - 48]byte
+}
+
+// LoadHalfLife is how fast a report fades: a node that is sent nothing reports nothing, so that its last word must not
+// keep it empty for ever. Ten seconds outlast the gaps between two requests of a pool that is in use.
+const LoadHalfLife = 10 * time.Second
+
+// Report remembers what a node said of itself at now (Unix nanoseconds). The last word counts.
+func (l *Live) Report(load Load, now int64) {
+	if load.Has {
+		l.Load.Store(uint64(load.Pressure)<<48 | uint64(now/1e6)&(1<<48-1))
+	}
+}
+
+// Pressure is what the node last reported, faded since: from 0 (take all) to 1 (take nothing that another can take).
+func (l *Live) Pressure(now int64) float64 {
+	w := l.Load.Load()
+	if w>>48 == 0 {
+		return 0
+	}
+	age := max(0, now/1e6-int64(w&(1<<48-1)))
+	return float64(w>>48) / 65535 * math.Exp2(-float64(age)/float64(LoadHalfLife.Milliseconds()))
 }
 
 // PoolLive holds one pool's counters on this balancer.
@@ -30,9 +56,9 @@ type PoolLive struct {
 	Waiting  atomic.Int64 // requests queued because every node is at its hard limit
 	_        [128 - 16]byte
 
-	Panics  atomic.Uint64 // requests sent although every node was dead
-	Spills  atomic.Uint64 // requests that went past their homes because of load
-	Retries atomic.Uint64
+	Panics  atomic.Uint64 // attempts made although every node was dead or on hold
+	Spills  atomic.Uint64 // attempts that went past their homes because of load
+	Retries atomic.Uint64 // attempts that were made again
 	Budget  RetryBudget
 	_       [128 - 40]byte
 }

@@ -14,8 +14,13 @@ type Node struct {
 	Holds   []Hold
 }
 
-// WeightOne is the weight of an ordinary node, in thousandths.
-const WeightOne = 1000
+const (
+	// WeightOne is the weight of an ordinary node, in thousandths.
+	WeightOne = 1000
+	// MaxWeight bounds a node's weight at a thousand ordinary nodes: no machine is more, and placement's products of
+	// weights, slots and logarithms stay within 64 bits.
+	MaxWeight = 1000 * WeightOne
+)
 
 // Source says who lists a node. A source that fails keeps its last answer.
 type Source struct {

@@ -103,9 +103,12 @@ type Table struct {
 	Pages    []*Page
 	Digest   Digest // of all above but the epoch
 	Stride   []uint32
-	// Stride holds the strides coprime to len(Roster), by which a walk beyond its row visits every node once. At most
-	// 16 are kept: enough that the walks of two slots differ.
+	// Stride holds strides coprime to len(Roster), by which a walk beyond its row visits every node once. At most
+	// MaxStrides are kept.
 }
+
+// MaxStrides is how many strides a table keeps: enough that the walks of two slots that start at one node part.
+const MaxStrides = 16
 
 // Slots is the number of slots: a power of two.
 func (t *Table) Slots() int { return 1 << t.SlotBits }
@@ -141,30 +144,26 @@ func (t *Table) Exception(k KeyHash) *Exception {
 // node of the roster once, from a start and by a coprime stride that depend on the slot. A node may come twice, never
 // more than three times. The zero Walk is not usable; take one from Table.Walk. It is a value: no allocation.
 type Walk struct {
-	t      *Table
-	homes  []NodeRef
-	row    *Row
-	i      uint32
-	at     uint32
-	stride uint32
-	Homes  int       // how many of the first candidates are homes
-	Except Exception // the zero value when the key has none (Cause 0)
+	t     *Table
+	row   *Row
+	homes []NodeRef
+	slot  uint32
+	i     uint32 // candidates passed
+	at    uint32 // the roster's turn: where it stands
+	Homes int    // how many of the first candidates are homes
+	Cause Cause  // of the key's exception; 0: it has none
 }
 
 // Walk starts at the key's first home.
 func (t *Table) Walk(k KeyHash) Walk {
 	slot := t.SlotOf(k)
-	w := Walk{t: t, row: t.Row(slot)}
+	w := Walk{t: t, row: t.Row(slot), slot: slot}
 	if ex := t.Exception(k); ex != nil && len(ex.Homes) > 0 {
-		w.homes, w.Homes, w.Except = ex.Homes, len(ex.Homes), *ex
+		w.homes, w.Cause = ex.Homes, ex.Cause
 	} else {
 		w.homes = w.row[:t.Policy.Homes]
-		w.Homes = int(t.Policy.Homes)
 	}
-	if n := uint32(len(t.Roster)); n > 0 {
-		w.at = slot % n
-		w.stride = t.Stride[slot%uint32(len(t.Stride))]
-	}
+	w.Homes = len(w.homes)
 	return w
 }
 
@@ -178,23 +177,37 @@ func (w *Walk) Next() (ref NodeRef, isHome bool) {
 			return r, true
 		}
 	}
-	for int(w.i) < len(w.homes)+RowLen {
-		r := w.row[int(w.i)-len(w.homes)]
+	start := len(w.homes) // of the row; a slot's own homes are its first places and were yielded
+	if w.Cause == 0 {
+		start = 0
+	}
+	for int(w.i) < start+RowLen {
+		r := w.row[int(w.i)-start]
 		w.i++
 		if r != NoNode {
 			return r, false
 		}
 	}
-	if int(w.i) < len(w.homes)+RowLen+len(w.t.Roster) {
-		r := w.at
-		w.at += w.stride
-		if n := uint32(len(w.t.Roster)); w.at >= n {
+	return w.turn(start + RowLen), false
+}
+
+// turn walks the whole roster. The stride is looked up by other digits of the slot than the start, so that slots that
+// start at the same node part there.
+func (w *Walk) turn(start int) NodeRef {
+	n := uint32(len(w.t.Roster))
+	if n == 0 || int(w.i) >= start+int(n) {
+		return NoNode
+	}
+	if int(w.i) == start {
+		w.at = w.slot % n
+	} else {
+		w.at += w.t.Stride[w.slot/n%uint32(len(w.t.Stride))]
+		if w.at >= n {
 			w.at -= n
 		}
-		w.i++
-		return NodeRef(r), false
 	}
-	return NoNode, false
+	w.i++
+	return NodeRef(w.at)
 }
 
 // Homes appends a key's homes to dst, best first, given the agreed deaths: a dead, closed or removed home is left out
