@@ -1,0 +1,178 @@
+package admin
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"roost"
+)
+
+// The series; what each means stands in its help. Nothing writes to these.
+var (
+	requestsDesc = desc("requests_total", "Finished exchanges, by class of status and by why they went to their node.",
+		"listener", "route", "pool", "code_class", "why")
+	bytesInDesc  = desc("request_bytes_total", "Bytes of request bodies from clients.", "listener", "route", "pool")
+	bytesOutDesc = desc("response_bytes_total", "Bytes of response bodies to clients.", "listener", "route", "pool")
+	wholeDesc    = desc("request_duration_seconds",
+		"From the first byte of a request to the last of its answer. Upgraded connections are left out.", "route")
+	nodeSecondsDesc = desc("node_duration_seconds",
+		"From the start of an exchange's last attempt to the node's response head.", "pool")
+	refusalsDesc = desc("refusals_total", "Exchanges that ended with an answer of this balancer's own, or with none, by code.",
+		"listener", "reason")
+	connectionsDesc = desc("connections_active", "Open connections from clients.", "listener")
+	certDesc        = desc("cert_expiry_seconds", "When the certificate expires, in seconds since 1970.", "listener", "file")
+
+	poolInFlightDesc = desc("pool_in_flight", "Requests sent to nodes of the pool and not ended.", "pool")
+	poolWaitingDesc  = desc("pool_waiting", "Requests that wait because every node is at its hard limit.", "pool")
+	spillsDesc       = desc("spills_total", "Requests that went past their homes because of load.", "pool")
+	retriesDesc      = desc("retries_total", "Attempts after the first.", "pool")
+	panicsDesc       = desc("panics_total", "Requests sent although every node was dead.", "pool")
+	epochDesc        = desc("table_epoch", "Sequence number of the pool's table within its term.", "pool")
+	slotsDesc        = desc("table_slots", "Slots of the pool's table.", "pool")
+
+	nodeUpDesc          = desc("node_up", "0 when health holds the node for dead, else 1.", "pool", "node")
+	nodeWeightDesc      = desc("node_weight", "Weight of the node now: 1 is ordinary, 0 takes nothing new.", "pool", "node")
+	nodePressureDesc    = desc("node_pressure_ratio", "Load that the node last reported, decayed.", "pool", "node")
+	nodeInFlightDesc    = desc("node_in_flight", "Requests sent to the node and not ended.", "pool", "node")
+	nodeConnectionsDesc = desc("node_connections", "Upgraded and raw connections to the node.", "pool", "node")
+	nodeRequestsDesc    = desc("node_requests_total", "Attempts at the node that ended.", "pool", "node")
+	connectFailuresDesc = desc("node_connect_failures_total", "Connections to the node that failed.", "pool", "node")
+	brokenDesc          = desc("node_broken_total", "Connections that broke before a whole response head.", "pool", "node")
+	errorsDesc          = desc("node_errors_total", "Responses of the node with a status of 500 or more.", "pool", "node")
+
+	droppedDesc = desc("access_log_dropped_total", "Lines that the access log lost.")
+	configDesc  = desc("config_info", "Digest of the configuration in use.", "digest")
+	buildDesc   = desc("build_info", "Version of this balancer.", "version")
+)
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("roost_"+name, help, labels, nil)
+}
+
+// Describe sends nothing: which series there are depends on the configuration. The registry checks each scrape instead.
+func (m *Metrics) Describe(chan<- *prometheus.Desc) {}
+
+// Collect sends what was counted and what the sources say now.
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	m.collectCounts(ch)
+	st := m.sources.Status()
+	gauge(ch, buildDesc, 1, st.Version)
+	gauge(ch, configDesc, 1, st.Config)
+	for _, l := range st.Listeners {
+		collectCerts(ch, l)
+	}
+	for i := range st.Pools {
+		collectPool(ch, &st.Pools[i])
+	}
+	if m.sources.Connections != nil {
+		for name, n := range m.sources.Connections() {
+			gauge(ch, connectionsDesc, float64(n), name)
+		}
+	}
+	if m.sources.LogDropped != nil {
+		counter(ch, droppedDesc, m.sources.LogDropped())
+	}
+}
+
+// collectCounts sends what Observe counted. Series without a count are left out, or each route would have 84 of them.
+func (m *Metrics) collectCounts(ch chan<- prometheus.Metric) {
+	t := m.table.Load()
+	for _, l := range t.listeners {
+		for route, w := range l.rows {
+			for class := range w.requests {
+				for why := range w.requests[class] {
+					some(ch, requestsDesc, &w.requests[class][why], l.name, route, w.pool, className(class), roost.Why(why).String())
+				}
+			}
+			some(ch, bytesInDesc, &w.bytesIn, l.name, route, w.pool)
+			some(ch, bytesOutDesc, &w.bytesOut, l.name, route, w.pool)
+		}
+		some(ch, refusalsDesc, &l.refusals[0], l.name, "other")
+		for code, i := range m.reasons {
+			some(ch, refusalsDesc, &l.refusals[i], l.name, code)
+		}
+	}
+	for route, h := range t.routes {
+		h.collect(ch, wholeDesc, route)
+	}
+	for pool, h := range t.pools {
+		h.collect(ch, nodeSecondsDesc, pool)
+	}
+}
+
+func className(class int) string {
+	switch class {
+	case 0:
+		return "none" // the client was gone before an answer
+	case classes - 1:
+		return "other"
+	}
+	return fmt.Sprintf("%dxx", class)
+}
+
+func collectCerts(ch chan<- prometheus.Metric, l roost.ListenerStatus) {
+	sent := map[string]bool{} // a file may be listed twice, a series may not
+	for _, c := range l.Certificates {
+		if !sent[c.File] {
+			gauge(ch, certDesc, float64(c.NotAfter.Unix()), l.Name, c.File)
+		}
+		sent[c.File] = true
+	}
+}
+
+func collectPool(ch chan<- prometheus.Metric, p *roost.PoolStatus) {
+	pool := string(p.ID)
+	gauge(ch, poolInFlightDesc, float64(p.InFlight), pool)
+	gauge(ch, poolWaitingDesc, float64(p.Waiting), pool)
+	counter(ch, spillsDesc, p.Spills, pool)
+	counter(ch, retriesDesc, p.Retries, pool)
+	counter(ch, panicsDesc, p.Panics, pool)
+	gauge(ch, slotsDesc, float64(p.Slots), pool)
+	var era, term, seq uint64
+	if _, err := fmt.Sscanf(p.Epoch, "%d.%d.%d", &era, &term, &seq); err == nil { // as roost.Epoch writes itself
+		gauge(ch, epochDesc, float64(seq), pool)
+	}
+	for i := range p.Nodes {
+		n := &p.Nodes[i]
+		node := string(n.ID)
+		up := 1.0
+		if n.Verdict == roost.Dead.String() {
+			up = 0
+		}
+		gauge(ch, nodeUpDesc, up, pool, node)
+		gauge(ch, nodeWeightDesc, n.Effective, pool, node)
+		gauge(ch, nodePressureDesc, n.Pressure, pool, node)
+		gauge(ch, nodeInFlightDesc, float64(n.InFlight), pool, node)
+		gauge(ch, nodeConnectionsDesc, float64(n.Connections), pool, node)
+		counter(ch, nodeRequestsDesc, n.Requests, pool, node)
+		counter(ch, connectFailuresDesc, n.ConnectFail, pool, node)
+		counter(ch, brokenDesc, n.Broken, pool, node)
+		counter(ch, errorsDesc, n.Errors, pool, node)
+	}
+}
+
+func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, valid(labels...)...)
+}
+
+func counter(ch chan<- prometheus.Metric, d *prometheus.Desc, n uint64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), valid(labels...)...)
+}
+
+// some sends a counter that has counted.
+func some(ch chan<- prometheus.Metric, d *prometheus.Desc, n *atomic.Uint64, labels ...string) {
+	if n := n.Load(); n > 0 {
+		counter(ch, d, n, labels...)
+	}
+}
+
+// valid makes label values fit for Prometheus, which knows UTF-8 only. It changes labels.
+func valid(labels ...string) []string {
+	for i, l := range labels {
+		labels[i] = strings.ToValidUTF8(l, "\ufffd")
+	}
+	return labels
+}
