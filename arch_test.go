@@ -41,9 +41,9 @@ admin     : dict
 control   : dict place health
 
 # top: they join rooms
-explain   : dict config route place pick
+explain   : dict route pick
 serve     : *
-demo      : dict serve
+demo      : dict
 cmd/roost : *
 bench     : *
 e2e       : *

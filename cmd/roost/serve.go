@@ -1,0 +1,131 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"roost"
+	"roost/internal/config"
+	"roost/internal/serve"
+)
+
+// source is where a command's configuration comes from: a file, or flags alone.
+type source struct {
+	file  string
+	nodes string
+	flags config.Flags
+}
+
+// register adds the flags. They stand for a configuration file with one listener set, one route and one pool.
+func (s *source) register(fs *pflag.FlagSet) {
+	fs.StringVarP(&s.file, "config", "c", "", "configuration file; then the flags below are not used")
+	fs.StringSliceVar(&s.flags.Listen, "listen", nil, "address to listen on, e.g. :8080 or unix:/run/roost.sock; repeatable (default :8080)")
+	fs.StringVar(&s.nodes, "nodes", "", "nodes, separated by commas: host:port, [v6]:port or unix:/path, each optionally name=ADDRESS")
+	fs.IntVar(&s.flags.Homes, "homes", 0, "ordered homes of a key, used first to last as its load grows (default 3)")
+	fs.StringVar(&s.flags.Key, "key", "", "what must stay together: path, host, header:NAME, query:NAME, cookie:NAME, jwt:CLAIM, client_ip, or a template such as '{header:X-Org}/{path[0]}' (default path)")
+	fs.StringVar(&s.flags.OnMissing, "on-missing-key", "", "a request without key: balance, reject or client_ip (default balance)")
+	fs.StringVar(&s.flags.Health, "health", "", "how nodes are probed: a path such as /healthz, tcp, or none (default tcp)")
+	fs.StringVar(&s.flags.Protocol, "protocol", "", "what nodes speak: auto (HTTP/1.1, gRPC by HTTP/2), http1 or h2c (default auto)")
+	fs.StringVar(&s.flags.TLSCert, "tls-cert", "", "certificate chain (PEM) of the listeners; with --tls-key")
+	fs.StringVar(&s.flags.TLSKey, "tls-key", "", "private key (PEM) of the listeners")
+	fs.StringVar(&s.flags.Store, "store", "", "where state is kept: memory (default memory)")
+	fs.StringVar(&s.flags.Admin, "admin", "", "admin listener, loopback only, or off (default 127.0.0.1:7070)")
+	fs.StringVar(&s.flags.Access, "access-log", "", "access log: off, stdout or a file (default off)")
+	fs.StringVar(&s.flags.LogLevel, "log-level", "", "debug, info, warn or error (default info)")
+	fs.StringVar(&s.flags.LogFormat, "log-format", "", "text or json (default text)")
+}
+
+// load reads the configuration and shows what is wrong with it. A failure with diagnostics shown has no text of its
+// own.
+func (s *source) load(fs *pflag.FlagSet, stderr io.Writer) (*roost.Config, error) {
+	var cfg *roost.Config
+	var diags config.Diagnostics
+	if s.file != "" {
+		var clash []string
+		mine := pflag.NewFlagSet("", pflag.ContinueOnError)
+		new(source).register(mine)
+		mine.VisitAll(func(f *pflag.Flag) {
+			if f.Name != "config" && fs.Changed(f.Name) {
+				clash = append(clash, "--"+f.Name)
+			}
+		})
+		if len(clash) > 0 {
+			return nil, usage("%s cannot be given beside -c: the file says it all", strings.Join(clash, ", "))
+		}
+		var err error
+		if cfg, diags, err = config.Load(s.file); err != nil {
+			return nil, &failure{code: exitUsage, err: err}
+		}
+	} else {
+		if !fs.Changed("nodes") {
+			return nil, usage("give --nodes host:port,... or a configuration file with -c")
+		}
+		s.flags.Nodes = strings.Split(s.nodes, ",")
+		s.flags.HomesSet = fs.Changed("homes")
+		cfg, diags = config.FromFlags(s.flags)
+	}
+	diags.Text(stderr)
+	if diags.Failed() {
+		return nil, &failure{code: exitFail}
+	}
+	return cfg, nil
+}
+
+func serveCommand() *cobra.Command {
+	var s source
+	var drain time.Duration
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Balance traffic",
+		Example: "  roost serve --listen :8080 --nodes a:9001,b:9002,c:9003\n" +
+			"  roost serve --nodes a:9001,b:9002 --key header:X-Org --health /healthz\n" +
+			"  roost serve -c roost.yaml",
+		Args: cobra.NoArgs,
+	}
+	s.register(cmd.Flags())
+	cmd.Flags().DurationVar(&drain, "drain", serve.DefaultDrain, "how long requests in flight may take to end after SIGTERM")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if drain <= 0 {
+			return usage("--drain: %v is not a time to wait; write for example 25s", drain)
+		}
+		cfg, err := s.load(cmd.Flags(), cmd.ErrOrStderr())
+		if err != nil {
+			return err
+		}
+		log := logger(cfg.Log, cmd.ErrOrStderr())
+		err = serve.Run(cmd.Context(), cfg, serve.Options{Version: version(), Log: log, Drain: drain,
+			Listening: func(ls []roost.ListenerStatus) {
+				for _, l := range ls {
+					log.Info("listening", "listener", l.Name, "address", l.Address, "tls", l.TLS)
+				}
+			}})
+		if errors.Is(err, serve.ErrCut) {
+			return &failure{code: exitFail, err: err}
+		}
+		if err != nil {
+			return &failure{code: exitFail, err: fmt.Errorf("serve: %w", err)}
+		}
+		return nil
+	}
+	return cmd
+}
+
+// logger writes for operators, to stderr.
+func logger(l roost.Log, w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(l.Level)); err != nil {
+		level = slog.LevelInfo // config has validated it; the zero Log means info
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	if l.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}

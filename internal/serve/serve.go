@@ -1,0 +1,78 @@
+// Package serve joins the rooms into a running balancer: control publishes snapshots, the engine carries traffic by
+// them, probes feed health, admin shows it all.
+//
+// Guarantee: Run returns only after every goroutine it started has ended, and no accepted request is cut before the
+// drain deadline.
+//
+// Trap: rooms that serve serves do not know each other; a new connection between two of them belongs here and nowhere
+// else.
+package serve
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"roost"
+	"roost/internal/access"
+	"roost/internal/admin"
+	"roost/internal/control"
+	"roost/internal/listen"
+	"roost/internal/probe"
+	"roost/internal/std"
+)
+
+// Options are what a balancer is given beside its configuration.
+type Options struct {
+	Version string
+	Log     *slog.Logger // nil: discarded
+	// Listening is called once all listeners are open and the first table is published, with each listener's name and
+	// real address, in the order of the configuration. Nil: nobody asks.
+	Listening func([]roost.ListenerStatus)
+	// Drain bounds the wait for requests in flight after the context ended; 0 means DefaultDrain.
+	Drain time.Duration
+}
+
+// DefaultDrain is how long an ending balancer waits for its requests: below the 30 s after which Kubernetes kills and
+// the 90 s of systemd, so that it is Roost that says what it cut.
+const DefaultDrain = 25 * time.Second
+
+// ErrCut is returned by Run when the drain deadline cut off requests or tunnels.
+var ErrCut = errors.New("drain deadline passed with connections still open")
+
+// Run serves cfg until ctx ends, then drains. An error before that is one that kept it from starting.
+func Run(ctx context.Context, cfg *roost.Config, o Options) error {
+	b, err := open(cfg, o)
+	if err != nil {
+		return err
+	}
+	return b.run(ctx)
+}
+
+// balancer is one running balancer; all it owns is opened by open and ended by run.
+type balancer struct {
+	cfg     *roost.Config
+	o       Options
+	log     *slog.Logger
+	started time.Time
+
+	snap     atomic.Pointer[roost.Snapshot]
+	control  *control.Loop
+	prober   *probe.Prober
+	engine   *std.Engine
+	access   *access.Log
+	metrics  *admin.Metrics
+	fronts   []front
+	admin    net.Listener
+	draining atomic.Bool
+}
+
+// front is an open listener and its certificates.
+type front struct {
+	ln    net.Listener
+	certs *listen.Certs // nil: clear text
+	conf  *roost.Listener
+}
