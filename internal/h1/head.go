@@ -86,7 +86,7 @@ type Field struct {
 // Head is a parsed message head. Spans are offsets into the bytes that were parsed, so a Head holds no buffer.
 type Head struct {
 	Kind   Kind
-	Minor  uint8 // of HTTP/1.x
+	Minor  uint8 // of HTTP/1.x: 0 or 1; a higher one counts as 1, the highest we speak
 	Method Method
 	Form   Form
 	Status uint16 // responses
@@ -96,8 +96,10 @@ type Head struct {
 	Target     Span // as sent
 	Authority  Span // of AbsoluteForm and AuthorityForm targets, else empty
 	Scheme     Span // of AbsoluteForm targets, else empty
-	Origin     Span // path and query: of the target; empty for an AbsoluteForm without a path (meaning "/")
-	Reason     Span // responses
+	// Origin is the path and query of the target; "*" for AsteriskForm, empty for AuthorityForm. The path of an AbsoluteForm
+	// may be empty: then Origin is empty or begins with '?', and a '/' belongs before it.
+	Origin Span
+	Reason Span // responses
 
 	Fields []Field // in order; the slice is reused by the next parse
 
