@@ -46,7 +46,7 @@ const (
 // title says to a newcomer what is seen.
 func title(s state, p paint) []string {
 	return []string{
-		p.as(bold, fmt.Sprintf("A function's first call on a node is slow: a cold start, %v.", s.o.Cold)),
+		p.as(bold, fmt.Sprintf("A function's first call on a node is slow: a cold start, %s.", latency(s.o.Cold))),
 		fmt.Sprintf("The same %g calls a second to %d functions go through Roost, which brings each", s.o.Rate, s.o.Functions),
 		fmt.Sprintf("function home to one of %d nodes, and through round robin. A node keeps %d warm.", s.o.Nodes, s.o.Capacity),
 	}
