@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -96,7 +97,7 @@ func read(t *testing.T, path string) (s tally) {
 	return s
 }
 
-// pipe makes a named pipe, and its reading end.
+// pipe makes a named pipe, and its reading end, which the caller closes.
 func pipe(t *testing.T) (path string, reader *os.File) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "pipe")
@@ -107,13 +108,16 @@ func pipe(t *testing.T) (path string, reader *os.File) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { reader.Close() })
+	if err := reader.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
 	return path, reader
 }
 
 func TestALineAppearsWithoutAnother(t *testing.T) {
 	path, reader := pipe(t)
-	l := openLog(t, path, nil)
+	defer reader.Close() // so that Run can end if the test fails
+	l := openLog(t, path, make(journal, 1000))
 	run(t, l)
 	lines := bufio.NewReader(reader)
 	for range 3 {
@@ -164,7 +168,8 @@ func TestEveryLineOfManyWritersIsWhole(t *testing.T) {
 
 func TestLinesThatNobodyTakesAreDroppedAndCounted(t *testing.T) {
 	path, reader := pipe(t)
-	l := openLog(t, path, nil)
+	defer reader.Close() // so that Run can end if the test fails
+	l := openLog(t, path, make(journal, 1000))
 	stop := run(t, l)
 	written := 0
 	for ; l.Dropped() < 1000; written++ { // nobody reads: the pipe fills, then the buffers
@@ -197,17 +202,27 @@ func TestAReopenedLogGoesOnInANewFile(t *testing.T) {
 	j := make(journal, 1000)
 	l := openLog(t, path, j)
 	stop := run(t, l)
-	l.Write(full(), "web")
-	if err := os.Rename(path, path+".1"); err != nil {
-		t.Fatal(err)
+	const rotations = 10
+	old := func(i int) string { return fmt.Sprint(path, ".", i) }
+	for i := range rotations {
+		for range i + 1 {
+			l.Write(full(), "web")
+		}
+		if err := os.Rename(path, old(i)); err != nil {
+			t.Fatal(err)
+		}
+		l.Reopen()
+		j.wait(t, "access log reopened")
 	}
-	l.Reopen()
-	j.wait(t, "access log reopened")
-	l.Write(full(), "web")
 	l.Write(full(), "web")
 	stop()
-	if before, after := read(t, path+".1"), read(t, path); before.lines != 1 || after.lines != 2 {
-		t.Errorf("%d lines before and %d after, want 1 and 2", before.lines, after.lines)
+	for i := range rotations {
+		if got := read(t, old(i)); got.lines != i+1 {
+			t.Errorf("%d lines before rotation %d, want %d", got.lines, i, i+1)
+		}
+	}
+	if got := read(t, path); got.lines != 1 {
+		t.Errorf("%d lines after the last rotation, want 1", got.lines)
 	}
 }
 
@@ -306,7 +321,7 @@ func TestATornLineDoesNotSpoilTheNext(t *testing.T) {
 }
 
 func TestALogThatIsOffCostsNothing(t *testing.T) {
-	for _, l := range []*Log{{}, openLog(t, "off", nil), openLog(t, "", nil)} {
+	for _, l := range []*Log{{}, openLog(t, "off", make(journal)), openLog(t, "", make(journal))} {
 		stop := run(t, l)
 		l.Write(full(), "web")
 		stop()
@@ -326,7 +341,7 @@ func TestALogThatCannotBeOpenedSaysWhy(t *testing.T) {
 }
 
 func TestWritingALineAllocatesNothing(t *testing.T) {
-	l := openLog(t, os.DevNull, nil)
+	l := openLog(t, os.DevNull, make(journal, 1000))
 	for i, r := range records() {
 		if n := testing.AllocsPerRun(100, func() { l.Write(r, "web") }); n != 0 {
 			t.Errorf("record %d: %v allocations", i, n)
@@ -341,7 +356,7 @@ func TestWritingALineAllocatesNothing(t *testing.T) {
 func BenchmarkWrite(b *testing.B) {
 	for name, r := range map[string]int{"ordinary": 0, "hostile": 5} {
 		b.Run(name, func(b *testing.B) {
-			l := openLog(b, os.DevNull, nil)
+			l := openLog(b, os.DevNull, make(journal, 1000))
 			r := records()[r]
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
@@ -357,7 +372,7 @@ func BenchmarkWrite(b *testing.B) {
 }
 
 func BenchmarkWriteParallel(b *testing.B) {
-	l := openLog(b, os.DevNull, nil)
+	l := openLog(b, os.DevNull, make(journal, 1000))
 	var flushing sync.Mutex
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {

@@ -220,7 +220,9 @@ func TestAnAddressThatOthersReachIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := New(options()).Serve(context.Background(), ln); err == nil || !strings.Contains(err.Error(), "loopback only for now") {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := New(options()).Serve(ctx, ln); err == nil || !strings.Contains(err.Error(), "loopback only for now") {
 		t.Errorf("error %v", err)
 	}
 	if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) {

@@ -147,7 +147,7 @@ func TestABadNewFileLeavesTheOldCertificate(t *testing.T) {
 	if got := shown(t, address, "a.example"); got != first {
 		t.Errorf("certificate %d, want the old one, %d", got, first)
 	}
-	// The others go on being renewed, and the fault is told once although the poll finds it again and again.
+	// The others go on being renewed.
 	_, want := issue(t, filepath.Join(dir, "2"), "b.example")
 	j.wait("certificate reloaded")
 	if got := shown(t, address, "b.example"); got != want {
@@ -157,14 +157,30 @@ func TestABadNewFileLeavesTheOldCertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	j.wait("no such file")
-	if j.has("cannot be used") {
-		t.Error("one fault was logged twice")
-	}
 	_, want = issue(t, filepath.Join(dir, "1"), "a.example")
 	j.wait("certificate reloaded")
 	if got := shown(t, address, "a.example"); got != want {
 		t.Errorf("certificate %d after the repair, want %d", got, want)
 	}
+}
+
+func TestAFaultIsToldOnce(t *testing.T) {
+	file, _ := issue(t, t.TempDir(), "a.example")
+	j := newJournal(t)
+	c := openCerts(t, j, file)
+	for _, text := range []string{"one", "one", "-----BEGIN CERTIFICATE-----"} { // the last one is bad for the same reason
+		write(t, file.Cert, []byte(text))
+		c.reload()
+	}
+	if got := len(j.lines); got != 1 {
+		t.Errorf("%d lines, want 1", got)
+	}
+	if err := os.Remove(file.Cert); err != nil {
+		t.Fatal(err)
+	}
+	c.reload()
+	j.wait("failed to find any PEM data")
+	j.wait("no such file") // another reason is news
 }
 
 func TestADirectoryThatIsNeverQuietDoesNotHideAChange(t *testing.T) {
