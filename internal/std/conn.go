@@ -12,6 +12,7 @@ import (
 
 	"roost"
 	"roost/internal/carry"
+	"roost/internal/sniff"
 )
 
 // conn is a client's connection. Its goroutine, serve, owns all but what the mutex guards.
@@ -27,8 +28,9 @@ type conn struct {
 	nc      net.Conn    // as accepted: below w's TLS. Others may close it and move its deadline
 	idle    atomic.Bool // between two requests
 	closing atomic.Bool // cut was called
-	mu      sync.Mutex  // guards node, against cut; taken twice per attempt by the owner, and never waited for
+	mu      sync.Mutex  // guards node and goAway, against cut and Drain; the owner takes it twice per attempt
 	node    *nodeConn
+	goAway  func() // of an HTTP/2 session
 }
 
 const (
@@ -67,7 +69,18 @@ func (c *conn) serve() {
 	if c.f.tls != nil && !c.handshake() {
 		return
 	}
+	if c.peer.TLS && c.w.conn.(*tls.Conn).ConnectionState().NegotiatedProtocol == "h2" {
+		c.serveHTTP2(c.w.conn)
+		return
+	}
 	for c.await() {
+		if !c.served && c.prefaced() {
+			b := append([]byte(nil), c.w.pending()...)
+			c.w.take(len(b))
+			c.w.rest()
+			c.serveHTTP2(&replay{c.w.conn, b})
+			return
+		}
 		if !c.exchange() {
 			break
 		}
@@ -77,18 +90,23 @@ func (c *conn) serve() {
 	}
 }
 
-// end closes the connection, whatever happened. A panic ends this connection and no other.
+// end closes the connection, whatever happened.
 func (c *conn) end() {
 	if p := recover(); p != nil {
-		c.e.Panics.Add(1)
-		c.e.o.Log.Error("a bug ended a connection", "panic", p, "stack", string(debug.Stack()))
-		c.cut()
+		c.panicked(p)
 	} else if c.linger {
 		c.drown()
 	}
 	c.w.close()
 	c.f.conns.Add(-1)
 	c.e.remove(c)
+}
+
+// panicked ends this connection for a bug of ours, and no other.
+func (c *conn) panicked(p any) {
+	c.e.Panics.Add(1)
+	c.e.o.Log.Error("a bug ended a connection", "panic", p, "stack", string(debug.Stack()))
+	c.cut()
 }
 
 func (c *conn) listener() *roost.ListenerView { return &c.e.o.Snapshot.Load().Listeners[c.f.id] }
@@ -140,6 +158,38 @@ func (c *conn) await() bool {
 	})
 	c.idle.Store(false)
 	return err == nil
+}
+
+// prefaced tells whether a clear connection begins with HTTP/2's preface, and may.
+func (c *conn) prefaced() bool {
+	set := &c.listener().Settings
+	if c.peer.TLS || !set.HTTP2 {
+		return false
+	}
+	for {
+		match, more := sniff.Preface(c.w.pending())
+		if !more {
+			return match
+		}
+		if c.e.fill(&c.w, set.HeadTimeout) != nil {
+			return false // what there is will be refused as HTTP/1.1
+		}
+	}
+}
+
+// replay gives the bytes that were read ahead, then those of the connection.
+type replay struct {
+	net.Conn
+	ahead []byte
+}
+
+func (r *replay) Read(b []byte) (int, error) {
+	if len(r.ahead) == 0 {
+		return r.Conn.Read(b)
+	}
+	n := copy(b, r.ahead)
+	r.ahead = r.ahead[n:]
+	return n, nil
 }
 
 // exchange reads one request and sees it answered. It tells whether the connection may carry another one.

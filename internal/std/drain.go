@@ -29,6 +29,11 @@ func (e *Engine) Drain(ctx context.Context) error {
 		if c.idle.Load() {
 			c.nc.SetReadDeadline(unknown) // a request that came in between gets errNudged, and goes on
 		}
+		c.mu.Lock()
+		if c.goAway != nil {
+			c.goAway()
+		}
+		c.mu.Unlock()
 	}
 	e.mu.Unlock()
 

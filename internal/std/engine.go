@@ -56,6 +56,7 @@ func New(o Options) *Engine {
 	}
 	e := &Engine{o: o, conns: map[*conn]struct{}{}, fronts: map[*front]struct{}{}, changed: make(chan struct{}, 1)}
 	e.nodes.lend = &e.buffers
+	e.nodes.links.open(&e.nodes.dialer, &e.buffers)
 	return e
 }
 

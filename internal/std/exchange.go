@@ -55,7 +55,7 @@ func (k *work) choose() roost.Refusal {
 func (k *work) attempt() roost.Step {
 	x := &k.x
 	set := &x.Pool.Settings
-	n, fault, err := k.e.nodes.get(k.c.f.ctx, &x.Attempt, set, !x.Idempotent(), k.e.o.Now())
+	n, fault, err := k.e.nodes.get(k.c.f.ctx, &x.Attempt, set, x.HTTP2(), !x.Idempotent(), k.e.o.Now())
 	if err != nil {
 		return k.end(roost.StageConnect, fault, err)
 	}
@@ -78,7 +78,10 @@ func (k *work) attempt() roost.Step {
 		return k.end(stage, fault, err)
 	}
 	k.c.hold(nil)
-	if fault == roost.NoFault && k.reusable(n) {
+	if n.leg != nil && n.leg.unprocessed() {
+		x.Sent = false
+	}
+	if fault == roost.NoFault && n.leg == nil && k.reusable(n) {
 		k.e.nodes.put(x.Attempt.Live, n, set, k.e.o.Now())
 	} else {
 		n.close()

@@ -19,6 +19,7 @@ type nodeConn struct {
 	served int           // requests
 	stale  func(fd uintptr)
 	bad    bool // what stale found
+	leg    *leg // the stream behind it, when the node is spoken to in HTTP/2
 }
 
 const (
@@ -39,16 +40,20 @@ type rack struct {
 	places [maxRack]atomic.Pointer[nodeConn]
 }
 
-// nodes are the racks of all nodes. The zero value is ready.
+// nodes are the connections to all nodes.
 type nodes struct {
 	dialer dialer
 	racks  sync.Map // *roost.Live to *rack: a node's counters are its identity over reloads
+	links  links
 	lend   *buffers
 }
 
-// get takes an idle connection, or dials. With once the request may not be repeated, so only a connection that was in
+// get takes an idle connection, or dials. With h2 it is a stream in HTTP/2. With once the request may not be repeated, so only a connection that was in
 // use a moment ago is good enough.
-func (ns *nodes) get(ctx context.Context, a *roost.Attempt, s *roost.PoolSettings, once bool, now time.Time) (*nodeConn, roost.Fault, error) {
+func (ns *nodes) get(ctx context.Context, a *roost.Attempt, s *roost.PoolSettings, h2, once bool, now time.Time) (*nodeConn, roost.Fault, error) {
+	if h2 {
+		return ns.links.get(ctx, a, s, now)
+	}
 	if !a.Fresh {
 		if v, ok := ns.racks.Load(a.Live); ok {
 			if n := v.(*rack).take(a.Addr, s, once, now); n != nil {
@@ -151,6 +156,7 @@ func (ns *nodes) sweep(s *roost.Snapshot, now time.Time) {
 		}
 		return true
 	})
+	ns.links.sweep(idle, now)
 }
 
 // close closes all idle connections.
@@ -160,4 +166,13 @@ func (ns *nodes) close() {
 		ns.racks.Delete(k)
 		return true
 	})
+	ns.links.close()
+}
+
+// close ends the connection, and waits for what runs behind it.
+func (n *nodeConn) close() {
+	n.wire.close()
+	if n.leg != nil {
+		<-n.leg.done
+	}
 }

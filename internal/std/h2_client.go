@@ -1,0 +1,381 @@
+package std
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"roost/internal/h1"
+)
+
+// maxStreams is how many requests one HTTP/2 connection may have at once: what nginx allows, and enough for a client that
+// does not share its connection. net/http bounds what resets can make of it (CVE-2023-44487).
+const maxStreams = 128
+
+// session is a client's connection in HTTP/2. net/http speaks the protocol; each stream is served as a connection of
+// its own with one exchange, in memory.
+type session struct {
+	c     *conn
+	srv   *http.Server
+	gate  gate
+	again *time.Timer // of goAway
+}
+
+// serveHTTP2 serves nc, which is c's connection with the bytes that were read ahead, to its end.
+func (c *conn) serveHTTP2(nc net.Conn) {
+	set := &c.listener().Settings
+	s := &session{c: c}
+	s.gate.empty.L = &s.gate.mu
+	ln := &single{conn: nc, addr: nc.LocalAddr(), given: s.begin, closed: make(chan struct{})}
+	done := make(chan struct{})
+	var protocols http.Protocols
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	s.srv = &http.Server{
+		Handler:        http.HandlerFunc(s.serve),
+		Protocols:      &protocols,
+		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: maxStreams, WriteByteTimeout: set.SendTimeout},
+		MaxHeaderBytes: set.MaxHead,
+		IdleTimeout:    set.IdleTimeout,
+		ErrorLog:       slog.NewLogLogger(c.e.o.Log.Handler(), slog.LevelDebug),
+		ConnState: func(_ net.Conn, st http.ConnState) {
+			if st == http.StateClosed {
+				close(done)
+				ln.Close()
+			}
+		},
+	}
+	s.srv.Serve(ln)
+	<-done
+	c.mu.Lock()
+	c.goAway = nil
+	if s.again != nil {
+		s.again.Stop()
+	}
+	c.mu.Unlock()
+	s.gate.close()
+}
+
+// begin is called when net/http has the connection: before, a shutdown would lose it.
+func (s *session) begin() {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.goAway = s.goAway
+	if c.e.draining.Load() { // came during the drain: its first request is still answered
+		s.again = time.AfterFunc(idleGrace, s.shutdown)
+	}
+}
+
+// goAway tells the client to bring no more requests (RFC 9113, 6.8). Those that it brought are answered. It is called
+// once, by Drain, with the connection's lock held. net/http does not hear of it while it begins the session; so it is
+// told again.
+func (s *session) goAway() {
+	s.shutdown()
+	if s.again == nil {
+		s.again = time.AfterFunc(idleGrace, s.shutdown)
+	}
+}
+
+// shutdown begins net/http's shutdown, and does not wait for it.
+func (s *session) shutdown() {
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	s.srv.Shutdown(now)
+}
+
+// serve carries one stream.
+func (s *session) serve(w http.ResponseWriter, r *http.Request) {
+	if !s.gate.enter() {
+		panic(http.ErrAbortHandler)
+	}
+	defer s.gate.leave()
+	head, ok := appendRequestHead(nil, r)
+	if !ok {
+		panic(http.ErrAbortHandler)
+	}
+	near, far := newMemory()
+	c := &conn{e: s.c.e, f: s.c.f, nc: near, peer: s.c.peer}
+	c.peer.HTTP2 = true
+	c.w.open(near, &c.e.buffers)
+	stop := context.AfterFunc(r.Context(), c.cut) // the client reset the stream, or is gone
+	var engine sync.WaitGroup
+	engine.Go(c.serveStream)
+	// Not waited for here: if it waits for more of the body, the end of this function is what wakes it.
+	s.gate.enter()
+	go func() {
+		defer s.gate.leave()
+		sendRequest(far, head, r)
+	}()
+	if s.c.e.draining.Load() {
+		w.Header().Set("Connection", "close") // net/http makes a GOAWAY of it
+	}
+	whole := s.receive(w, far, r)
+	far.Close()
+	stop()
+	engine.Wait()
+	if !whole {
+		panic(http.ErrAbortHandler) // resets the stream
+	}
+}
+
+// serveStream is serve for one stream: one exchange, in memory.
+func (c *conn) serveStream() {
+	defer func() {
+		if p := recover(); p != nil {
+			c.panicked(p)
+		}
+		c.w.close()
+	}()
+	c.exchange()
+}
+
+// appendRequestHead appends a stream's head in HTTP/1.1. It only translates: whether the request is valid is for h1 to
+// say. What could end a line early is not translated at all; net/http lets none of it pass.
+func appendRequestHead(dst []byte, r *http.Request) ([]byte, bool) {
+	for _, part := range []string{r.Method, r.RequestURI, r.Host} {
+		if !oneLine(part) {
+			return dst, false
+		}
+	}
+	if r.Method != http.MethodConnect && r.RequestURI != "*" && (r.RequestURI == "" || r.RequestURI[0] != '/') {
+		return dst, false // RFC 9113, 8.3.1
+	}
+	dst = append(append(dst, r.Method...), ' ')
+	dst = append(append(dst, r.RequestURI...), " HTTP/1.1\r\n"...)
+	dst = h1.AppendField(dst, "Host", r.Host)
+	for _, name := range sorted(r.Header) {
+		if !isName(name) {
+			return dst, false
+		}
+		for _, v := range r.Header[name] {
+			switch {
+			case !oneLine(v), name == "Host" && v != r.Host:
+				return dst, false
+			case name == "Host", name == "Content-Length", name == "Expect":
+				// Expect is answered by net/http, when the body is first read.
+			default:
+				dst = h1.AppendField(dst, name, v)
+			}
+		}
+	}
+	for _, name := range sorted(r.Trailer) {
+		dst = h1.AppendField(dst, "Trailer", name)
+	}
+	return append(appendFraming(dst, lengthOf(r), r.Method == "POST" || r.Method == "PUT" || r.Method == "PATCH"), "\r\n"...), true
+}
+
+// lengthOf is the length of a stream's body in HTTP/1.1: -1, which is unknown, also with trailers, because only chunks
+// can have them.
+func lengthOf(r *http.Request) int64 {
+	if len(r.Trailer) > 0 {
+		return -1
+	}
+	return r.ContentLength
+}
+
+// appendFraming appends the framing for a body of n bytes, -1 if unknown; an empty one is told only with zero.
+func appendFraming(dst []byte, n int64, zero bool) []byte {
+	switch {
+	case n < 0:
+		return append(dst, "Transfer-Encoding: chunked\r\n"...)
+	case n > 0 || zero:
+		return h1.AppendField(dst, "Content-Length", formatInt(n))
+	}
+	return dst
+}
+
+// sendRequest writes a stream's head and body. A body that breaks off ends the connection before the body's end.
+func sendRequest(far memory, head []byte, r *http.Request) {
+	if _, err := far.Write(head); err != nil {
+		return
+	}
+	if sendBody(far, r.Body, lengthOf(r), func() http.Header { return r.Trailer }) != nil {
+		far.Close()
+	}
+}
+
+// sendBody writes a body of n bytes, or if that is -1 in chunks, with the trailers that there are at its end. The error
+// is one of the body; that nobody reads it any more is none.
+func sendBody(far memory, body io.Reader, n int64, trailers func() http.Header) error {
+	if n == 0 || body == nil || body == http.NoBody {
+		return nil
+	}
+	buf := make([]byte, smallBuffer)
+	out := make([]byte, 0, smallBuffer+32)
+	for {
+		m, err := body.Read(buf)
+		out = out[:0]
+		switch {
+		case m > 0 && n < 0:
+			out = append(append(h1.AppendChunk(out, m), buf[:m]...), "\r\n"...)
+		case m > 0:
+			out = append(out, buf[:m]...)
+		}
+		if err == io.EOF && n < 0 {
+			out = appendTrailers(h1.AppendLastChunk(out), trailers())
+		}
+		if len(out) > 0 {
+			if _, err := far.Write(out); err != nil {
+				return nil
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func appendTrailers(dst []byte, t http.Header) []byte {
+	for _, name := range sorted(t) {
+		for _, v := range t[name] {
+			if isName(name) && oneLine(v) {
+				dst = h1.AppendField(dst, name, v)
+			}
+		}
+	}
+	return append(dst, "\r\n"...)
+}
+
+// receive passes the answer on to the stream. It tells whether the answer was whole.
+func (s *session) receive(w http.ResponseWriter, far memory, r *http.Request) bool {
+	var in wire
+	in.open(far, &s.c.e.buffers)
+	defer in.rest()
+	var parser h1.Parser
+	var head h1.Head
+	header := w.Header()
+	for {
+		view, err := readHead(&in, &parser, h1.Response, &head)
+		if err != nil {
+			return false
+		}
+		if head.Status != 100 {
+			for i := range head.Fields {
+				if f := &head.Fields[i]; !ofConnection(f.ID) {
+					header.Add(f.Name.In(view), f.Value.In(view))
+				}
+			}
+		}
+		if head.Status >= 200 {
+			break
+		}
+		if head.Status != 100 { // which is net/http's to send
+			w.WriteHeader(int(head.Status))
+			clear(header)
+		}
+	}
+	if head.Length >= 0 {
+		header.Set("Content-Length", formatInt(head.Length))
+	}
+	if _, ok := header["Content-Type"]; !ok {
+		header["Content-Type"] = nil // not for net/http to guess
+	}
+	w.WriteHeader(int(head.Status))
+	flush := http.NewResponseController(w).Flush
+	d := decoder{
+		w: &in, body: h1.ResponseBody(&head, methodOf(r.Method)),
+		trailer: func(name, value string) { header.Add(http.TrailerPrefix+name, value) },
+		wait:    func() { flush() },
+	}
+	for {
+		payload, err := d.next()
+		if err == io.EOF {
+			return !far.broken.Load()
+		}
+		if err != nil {
+			return false
+		}
+		if _, err := w.Write(payload); err != nil {
+			return false
+		}
+	}
+}
+
+// methodOf names the one method that changes how an answer ends.
+func methodOf(method string) h1.Method {
+	if method == http.MethodHead {
+		return h1.HEAD
+	}
+	return h1.GET
+}
+
+func sorted(h http.Header) []string {
+	names := make([]string, 0, len(h))
+	for name := range h {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// single is a listener that gives one connection, and then waits until it is closed.
+type single struct {
+	conn   net.Conn
+	addr   net.Addr
+	given  func()
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (s *single) Accept() (net.Conn, error) {
+	if c := s.conn; c != nil {
+		s.conn = nil
+		s.given()
+		return c, nil
+	}
+	<-s.closed
+	return nil, net.ErrClosed
+}
+
+func (s *single) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return nil
+}
+
+func (s *single) Addr() net.Addr { return s.addr }
+
+// gate counts who is inside. net/http may call a handler after it has reported the connection closed, so a WaitGroup,
+// which must not grow while it is waited for, will not do.
+type gate struct {
+	mu    sync.Mutex // guards the two below
+	in    int
+	shut  bool
+	empty sync.Cond
+}
+
+func (g *gate) enter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.shut {
+		return false
+	}
+	g.in++
+	return true
+}
+
+func (g *gate) leave() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.in--; g.in == 0 {
+		g.empty.Broadcast()
+	}
+}
+
+// close lets nobody in any more and waits until all have left.
+func (g *gate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.shut = true
+	for g.in > 0 {
+		g.empty.Wait()
+	}
+}
