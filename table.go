@@ -211,9 +211,9 @@ func (w *Walk) turn(start int) NodeRef {
 }
 
 // Homes appends a key's homes to dst, best first, given the agreed deaths: a dead, closed or removed home is left out
-// and its place is taken, at the end, by the first live successors, so that a key always has as many homes as its policy or
-// exception asks for while that many nodes live. It is pure: same table and same deaths give the same homes on every
-// balancer, and a death changes only the keys that had the dead node among their homes.
+// and its place is taken, at the end, by the first live successors, so that a key always has as many homes as its
+// policy or exception asks for while that many nodes live. It is pure: same table and same deaths give the same homes
+// on every balancer, and a death changes only the keys that had the dead node among their homes.
 func (t *Table) Homes(dead *Liveness, k KeyHash, dst []NodeRef) []NodeRef {
 	w := t.Walk(k)
 	start := len(dst)

@@ -1,10 +1,10 @@
 // Package health judges a node by its probes and by how requests to it end.
 //
-// Guarantee: a node is dead only for a cause that its Reason names. It comes back when its probes are well, or without probes
-// on trial, but not before an ejection ends, which takes cfg.Eject, or 32 times that when it keeps failing.
+// Guarantee: a node is dead only for a cause that its Reason names. It comes back when its probes are well, or without
+// probes on trial, but not before an ejection ends, which takes cfg.Eject, or 32 times that when it keeps failing.
 //
-// Trap: times must come from a clock that does not step, and a Node must be told of them (Tick): untold, ejections do not
-// end and slow start does not rise.
+// Trap: times must come from a clock that does not step, and a Node must be told of them (Tick): untold, ejections do
+// not end and slow start does not rise.
 package health
 
 import (
@@ -56,9 +56,9 @@ type Passive struct {
 
 // Probed takes a probe's result and reports whether the verdict or the factor changed.
 //
-// The first probe decides at once: nothing is known that it could contradict. Later, one failure makes a node ailing, since
-// a doubt costs only half its share; cfg.Fall in a row make it dead, and one success ends the doubt. A dead node needs
-// cfg.Rise successes in a row, and an end of its ejection, and comes back with slow start.
+// The first probe decides at once: nothing is known that it could contradict. Later, one failure makes a node ailing,
+// since a doubt costs only half its share; cfg.Fall in a row make it dead, and one success ends the doubt. A dead node
+// needs cfg.Rise successes in a row, and an end of its ejection, and comes back with slow start.
 func (n *Node) Probed(cfg *roost.HealthSettings, now int64, p Probe) (changed bool) {
 	if p.OK {
 		n.passed, n.failed = n.passed+1, 0
@@ -85,10 +85,10 @@ func (n *Node) Probed(cfg *roost.HealthSettings, now int64, p Probe) (changed bo
 
 // Seen takes what requests met since the last call and reports whether the verdict or the factor changed.
 //
-// A failed connection ejects at once: there is nothing that listens. So do cfg.Burst bad answers in a row, broken connections
-// among them. What lies between two calls has no order here, so a row is one of calls without a good answer: a node that
-// fails at everything is out within a call or two, and one that fails at some things, as a function with a bug does,
-// stays in: a share of errors says more of what is asked than of who answers.
+// A failed connection ejects at once: there is nothing that listens. So do cfg.Burst bad answers in a row, broken
+// connections among them. What lies between two calls has no order here, so a row is one of calls without a good
+// answer: a node that fails at everything is out within a call or two, and one that fails at some things, as a function
+// with a bug does, stays in: a share of errors says more of what is asked than of who answers.
 func (n *Node) Seen(cfg *roost.HealthSettings, now int64, p Passive) (changed bool) {
 	if n.Verdict == roost.Dead {
 		return false // known; what still ends, or is tried in panic, must not make it longer
@@ -134,8 +134,8 @@ func (n *Node) Tick(cfg *roost.HealthSettings, now int64) (changed bool) {
 	return n.changed(cfg, now)
 }
 
-// comeBack ends a death that is over: its ejection has ended and enough probes were well, or, where there are no probes, the
-// node goes on trial.
+// comeBack ends a death that is over: its ejection has ended and enough probes were well, or, where there are no
+// probes, the node goes on trial.
 func (n *Node) comeBack(cfg *roost.HealthSettings, now int64) {
 	if now < n.out {
 		return

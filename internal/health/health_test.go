@@ -18,8 +18,8 @@ import (
 
 var update = flag.Bool("update", false, "write what is seen into the transcripts")
 
-// Each file of testdata is a transcript: a configuration, then one event a line, at its time, and after a bar what the node
-// says then.
+// Each file of testdata is a transcript: a configuration, then one event a line, at its time, and after a bar what the
+// node says then.
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -221,7 +221,8 @@ func TestEveryHistoryKeepsThePromises(t *testing.T) {
 			}
 			lastVerdict, lastFactor = n.Verdict, factor
 		}
-		// When nothing fails any more, the node comes back whole within the longest ejection, its probes and slow start.
+		// When nothing fails any more, the node comes back whole within the longest ejection, its probes and slow
+		// start.
 		end := now + 32*int64(cfg.Eject) + int64(cfg.SlowStart) + int64(10*time.Second)
 		for ; now < end; now += int64(time.Second) {
 			n.Tick(&cfg, now)
