@@ -36,7 +36,7 @@ type link struct {
 	addr   string
 	born   time.Time
 	used   time.Time
-	served bool
+	served int // requests
 }
 
 // dialing is a dial under way; done is closed when fault and err stand.
@@ -86,26 +86,22 @@ func (ls *links) get(ctx context.Context, a *roost.Attempt, s *roost.PoolSetting
 		ctx, cancel = context.WithTimeout(ctx, s.ConnectTimeout)
 		defer cancel()
 	}
-	l, fault, err := ls.reserve(ctx, a, s.IdleTimeout, now)
+	cc, served, fault, err := ls.reserve(ctx, a, s.IdleTimeout, now)
 	if err != nil {
 		return nil, fault, err
 	}
-	n := &nodeConn{addr: a.Addr, born: now}
-	if l.served {
-		n.served = 1
-	}
-	l.served = true
+	n := &nodeConn{addr: a.Addr, born: now, served: served}
 	near, far := newMemory()
 	leg := &leg{memory: near, done: make(chan struct{})}
 	leg.ctx, leg.cancel = context.WithCancel(context.Background())
 	n.leg = leg
 	n.open(leg, ls.lend)
-	go leg.run(l.cc, far, ls.lend)
+	go leg.run(cc, far, ls.lend)
 	return n, roost.NoFault, nil
 }
 
-// reserve takes a stream of a link that has room, dialling where none has.
-func (ls *links) reserve(ctx context.Context, a *roost.Attempt, idle time.Duration, now time.Time) (*link, roost.Fault, error) {
+// reserve takes a stream of a link that has room, dialling where none has. served is how many requests it had before.
+func (ls *links) reserve(ctx context.Context, a *roost.Attempt, idle time.Duration, now time.Time) (cc *http.ClientConn, served int, fault roost.Fault, err error) {
 	for {
 		ls.mu.Lock()
 		b := ls.of[a.Live]
@@ -115,9 +111,10 @@ func (ls *links) reserve(ctx context.Context, a *roost.Attempt, idle time.Durati
 		}
 		for _, l := range b.prune(idle, now) {
 			if l.addr == a.Addr && now.Sub(l.born) < maxAge && l.cc.Reserve() == nil {
-				l.used = now
+				served, l.used = l.served, now
+				l.served++
 				ls.mu.Unlock()
-				return l, roost.NoFault, nil
+				return l.cc, served, roost.NoFault, nil
 			}
 		}
 		d := b.dial
@@ -133,11 +130,11 @@ func (ls *links) reserve(ctx context.Context, a *roost.Attempt, idle time.Durati
 			select {
 			case <-d.done:
 			case <-ctx.Done():
-				return nil, roost.FaultConnect, ctx.Err()
+				return nil, 0, roost.FaultConnect, ctx.Err()
 			}
 		}
 		if d.err != nil {
-			return nil, d.fault, d.err
+			return nil, 0, d.fault, d.err
 		}
 	}
 }
