@@ -51,7 +51,7 @@ func TestLoadAndUpstreamAgreeOnEveryCase(t *testing.T) {
 		if s.Requests == 0 || s.Errors != 0 || s.Wrong != 0 || s.P50 <= 0 || s.P999 < s.P50 || s.Max < s.P999 || s.RSS == 0 {
 			t.Errorf("%s: %+v", c.Name, s)
 		}
-		if c.Rate > 0 && (s.RPS < 400 || s.RPS > 600) {
+		if c.Rate > 0 && s.RPS > 2*c.Rate { // a closed loop makes a hundred times as many; a busy machine shifts some
 			t.Errorf("%s: %g req/s, asked for %g", c.Name, s.RPS, c.Rate)
 		}
 	}

@@ -11,6 +11,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -59,7 +60,11 @@ func command(ctx context.Context, args []string, out, errs io.Writer) int {
 		fmt.Fprintf(errs, "bench: %v\n", err)
 		return 2
 	}
-	if err := run(ctx, o, out, errs); err != nil {
+	err = run(ctx, o, out, errs)
+	if ctx.Err() != nil {
+		err = errors.New("interrupted") // what else went wrong is a consequence
+	}
+	if err != nil {
 		fmt.Fprintf(errs, "bench: %v\n", err)
 		return 1
 	}
