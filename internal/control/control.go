@@ -1,0 +1,85 @@
+// Package control decides what every request finds: it folds configuration, probes and what requests met into tables,
+// verdicts and weights, and publishes them as snapshots. A single balancer is a cluster of one: its tables have epochs,
+// and agreed deaths are its own.
+//
+// World decides and Loop drives. World.Step is deterministic: no clock, no I/O, no goroutine, so that a transcript or a
+// simulator can replay whole lives. One goroutine, Loop.Run, owns the world; everyone else sends it events.
+//
+// Guarantee: a snapshot is published only when something changed, its Seq and the epochs of its tables only rise, what
+// did not change is shared with the snapshot before, and a node's live counters are the same object for as long as
+// anything is counted in it, over any number of snapshots and configurations.
+//
+// Trap: there is no freeze yet. A balancer that alone loses its network declares all its nodes dead; with nobody to
+// compare with, panic mode (requests are tried anyway) is the answer.
+package control
+
+import (
+	"log/slog"
+
+	"roost"
+)
+
+// Event is something that happened: [Configured], [Probed] or [Tick].
+type Event interface{ event() }
+
+// Configured brings a new configuration. It must not change afterwards.
+type Configured struct{ *roost.Config }
+
+// Probed brings what a probe found.
+type Probed struct{ roost.ProbeResult }
+
+// Tick comes ten times a second: time to read the live tallies and to let time pass.
+type Tick struct{}
+
+func (Configured) event() {}
+func (Probed) event()     {}
+func (Tick) event()       {}
+
+// Action is what follows from an event, to be done in order: [Publish], [Show], [Targets], [Urge], [Refuse] or [Log].
+type Action interface{ action() }
+
+// Publish makes a snapshot the one that requests use.
+type Publish struct{ *roost.Snapshot }
+
+// Show makes facts the ones that Status tells.
+type Show struct{ *Facts }
+
+// Targets says which nodes are to be probed from now on.
+type Targets struct{ Nodes []roost.Target }
+
+// Urge asks for a probe of a node now: requests met trouble there.
+type Urge struct {
+	Pool roost.PoolID
+	Node roost.NodeID
+}
+
+// Refuse says that the event was not taken and that everything stands as before.
+type Refuse struct{ Err error }
+
+// Log tells operators of a change of state.
+type Log struct {
+	Level   slog.Level
+	Message string
+	Attrs   []slog.Attr
+}
+
+func (Publish) action() {}
+func (Show) action()    {}
+func (Targets) action() {}
+func (Urge) action()    {}
+func (Refuse) action()  {}
+func (Log) action()     {}
+
+// Assemble gives the snapshot that a balancer alone publishes when it starts with cfg, by the code that does it there.
+func Assemble(cfg *roost.Config) (*roost.Snapshot, error) {
+	var snap *roost.Snapshot
+	for _, a := range NewWorld(roost.Incarnation{}).Step(0, Configured{cfg}) {
+		switch a := a.(type) {
+		case Publish:
+			snap = a.Snapshot
+		case Refuse:
+			return nil, a.Err
+		}
+	}
+	return snap, nil
+}
