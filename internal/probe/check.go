@@ -32,7 +32,7 @@ const (
 func (p *Prober) check(ctx context.Context, t *roost.Target) error {
 	ctx, cancel := context.WithTimeout(ctx, t.Settings.Timeout)
 	defer cancel()
-	c, err := p.dial(ctx, t.Addr)
+	c, err := p.dial(ctx, t)
 	if err != nil {
 		return explain(ctx, t, "connect", err)
 	}
@@ -153,32 +153,38 @@ func host(t *roost.Target) string {
 	return t.Addr
 }
 
-// dial connects to host:port or unix:/path. Names are resolved each time: a node by name may move.
-func dial(ctx context.Context, addr string) (net.Conn, error) {
-	network := "tcp"
+// dial connects to t's host:port or unix:/path. Names are resolved each time: a node by name may move.
+func dial(ctx context.Context, t *roost.Target) (net.Conn, error) {
+	network, addr := "tcp", t.Addr
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
 		network, addr = "unix", path
 	}
-	d := net.Dialer{Control: func(network, addr string, _ syscall.RawConn) error {
-		if !strings.HasPrefix(network, "tcp") {
-			return nil
-		}
-		a, err := netip.ParseAddrPort(addr)
-		if err != nil {
-			return fmt.Errorf("read address to dial: %w", err)
-		}
-		if roost.Forbidden(a.Addr()) {
-			return forbiddenError{a.Addr()}
-		}
-		return nil
-	}}
+	var d net.Dialer
+	if !t.Settings.AllowLinkLocal {
+		d.Control = refuse
+	}
 	return d.DialContext(ctx, network, addr)
+}
+
+// refuse keeps a dialer from forbidden addresses. It sees the address that a name resolved to, just before it is dialled.
+func refuse(network, addr string, _ syscall.RawConn) error {
+	if !strings.HasPrefix(network, "tcp") {
+		return nil
+	}
+	a, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return fmt.Errorf("read address to dial: %w", err)
+	}
+	if roost.Forbidden(a.Addr()) {
+		return forbiddenError{a.Addr()}
+	}
+	return nil
 }
 
 type forbiddenError struct{ addr netip.Addr }
 
 func (e forbiddenError) Error() string {
-	return e.addr.String() + " is a link-local or metadata address, which Roost never dials"
+	return e.addr.String() + " is a link-local or metadata address, which is not dialled"
 }
 
 // explain words an error of the network: what we did, and what came of it, without the addresses that the reader of a

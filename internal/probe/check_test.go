@@ -211,9 +211,9 @@ func TestConnectingIsJudged(t *testing.T) {
 	want(t, reason(t, tcp), "connect: connection refused")
 	want(t, reason(t, httpTarget(gone)), "connect: connection refused")
 	tcp.Addr = "169.254.169.254:80"
-	want(t, reason(t, tcp), "connect: 169.254.169.254 is a link-local or metadata address, which Roost never dials")
+	want(t, reason(t, tcp), "connect: 169.254.169.254 is a link-local or metadata address, which is not dialled")
 	tcp.Addr = "[fd00:ec2::254]:80"
-	want(t, reason(t, tcp), "connect: fd00:ec2::254 is a link-local or metadata address, which Roost never dials")
+	want(t, reason(t, tcp), "connect: fd00:ec2::254 is a link-local or metadata address, which is not dialled")
 }
 
 func TestUnixSocketsAreNodes(t *testing.T) {

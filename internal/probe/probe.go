@@ -55,7 +55,7 @@ type Prober struct {
 	report    func(roost.ProbeResult)
 	log       *slog.Logger
 	userAgent string
-	dial      func(ctx context.Context, addr string) (net.Conn, error)
+	dial      func(context.Context, *roost.Target) (net.Conn, error)
 	places    chan struct{} // one for each probe that runs
 	starved   atomic.Bool   // this machine lacks what a probe needs; said once
 	changed   chan struct{} // want is new

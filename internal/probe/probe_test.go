@@ -34,7 +34,8 @@ func newWorld() *world {
 	return &world{started: map[string][]time.Time{}, open: map[string]int{}, hang: map[string]bool{}}
 }
 
-func (w *world) dial(ctx context.Context, addr string) (net.Conn, error) {
+func (w *world) dial(_ context.Context, t *roost.Target) (net.Conn, error) {
+	addr := t.Addr
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.started[addr] = append(w.started[addr], time.Now())
