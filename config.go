@@ -10,12 +10,12 @@ import (
 type Config struct {
 	Cluster   string // name; the default hash key derives from it
 	Listeners []Listener
-	Routes    []*Route
-	Pools     []Pool
+	Routes    []*Route // all, in order, each as the first listener that takes it runs it
+	Pools     []Pool   // by Route.Pool
 	Admin     Admin
 	Log       Log
 	Store     string // "memory"
-	Digest    Digest // of the text it came from
+	Digest    Digest // of the text it came from, and of the environment variables in it
 }
 
 // Listener is an address that takes traffic.
@@ -24,8 +24,8 @@ type Listener struct {
 	Address  string // host:port, :port or unix:/path
 	TLS      *TLS
 	Settings ListenerSettings
-	Want     []string
-	Routes   []*Route
+	Want     []string // lower-case names of the fields that its routes look at, by slot
+	Routes   []*Route // those that it takes, in order, bound to its Want
 }
 
 // ListenerSettings are what a listener grants its clients. All are limits or rules; a reload replaces them.
@@ -99,6 +99,7 @@ type PoolSettings struct {
 	ReplayBody     int // bytes of a request body kept for a retry
 	RetryOn503     bool
 	// RetryOn503 retries a 503 with Retry-After that a node sent: fn's "too busy", which says it did not start.
+	AllowLinkLocal bool // addresses that Forbidden names are dialled all the same
 }
 
 // HealthKind is how nodes are probed.
@@ -123,6 +124,8 @@ type HealthSettings struct {
 	SlowStart  time.Duration // from a tenth of the weight to all of it, after a return
 	Burst      int           // 5xx in a row that eject at once; 0: never
 	Eject      time.Duration // how long a passive ejection lasts before probes decide; without probes, before a trial
+
+	AllowLinkLocal bool // addresses that Forbidden names are probed all the same
 }
 
 // Admin is the admin listener.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"roost"
 )
@@ -163,7 +164,7 @@ func (sc Scope) unknown(text string, off int, braces bool) error {
 		return fault(off, "nothing is named here; a key is one of %s, or a template of these and captures in braces", strings.Join(known, ", "))
 	}
 	kind := "a part of a request"
-	if braces {
+	if braces && len(sc.Captures) > 0 {
 		kind = "a capture of the route's path or a part of a request"
 		known = append(slices.Clone(sc.Captures), known...)
 	}
@@ -197,7 +198,8 @@ func wantName(word, arg string, off int) error {
 func wantToken(word, arg string, off int) error {
 	for i := range len(arg) {
 		if c := arg[i]; !unreserved(c) && strings.IndexByte("!#$%&'*+^`|", c) < 0 {
-			return fault(off+i, "%q cannot stand in the name of a %s", c, word)
+			r, _ := utf8.DecodeRuneInString(arg[i:])
+			return fault(off+i, "%q cannot stand in the name of a %s", r, word)
 		}
 	}
 	return wantName(word, arg, off)

@@ -1,0 +1,93 @@
+// Package config reads what an operator wrote, a file or flags, and makes the effective configuration of it: defaults
+// filled in, routes compiled, everything checked that can be checked before traffic.
+//
+// Guarantee: a configuration that is returned can be served as it stands, as far as this machine can tell: no unknown
+// name, no unreadable certificate, no port used twice. All that is wrong is said at once, each with its place, and what is
+// not understood is never skipped.
+//
+// Trap: reading is not pure. Certificates, keys of tokens and the environment are looked at, so a file that was right may
+// be wrong on the next machine.
+//
+// The settings, their defaults and the reasons for them are declared where they are decoded (listener.go, route.go,
+// pool.go, rest.go); docs/CONFIGURATION.md is made from these declarations.
+package config
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"roost"
+)
+
+// MaxFile bounds a configuration file: a thousand routes and ten thousand nodes take a quarter of it.
+const MaxFile = 4 << 20
+
+// Load reads a configuration file. The error says that the file cannot be read; what is wrong inside it is in the
+// diagnostics, and then the configuration is nil.
+func Load(path string) (*roost.Config, Diagnostics, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read configuration: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
+	if err != nil {
+		return nil, nil, fmt.Errorf("read configuration: %w", err)
+	}
+	cfg, diags := Parse(path, text)
+	return cfg, diags, nil
+}
+
+// Parse reads a configuration's text. name stands in the diagnostics; files that the text names are relative to its
+// directory.
+func Parse(name string, text []byte) (*roost.Config, Diagnostics) {
+	return parse(name, text, realWorld(filepath.Dir(name)))
+}
+
+// world is what a configuration is checked against.
+type world struct {
+	dir  string // files are relative to it
+	env  func(name string) (string, bool)
+	read func(path string) ([]byte, error)
+	stat func(path string) (fs.FileInfo, error)
+	now  func() time.Time
+}
+
+func realWorld(dir string) world {
+	return world{dir: dir, env: os.LookupEnv, read: readSmall, stat: os.Stat, now: time.Now}
+}
+
+// readSmall reads a certificate or key: none is longer than MaxFile, and a device or pipe must not hold up a start.
+func readSmall(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > MaxFile {
+		return nil, fmt.Errorf("%s is not a file of at most %d MiB", path, MaxFile>>20)
+	}
+	return os.ReadFile(path)
+}
+
+func (w *world) path(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(w.dir, name)
+}
+
+func parse(name string, text []byte, w world) (*roost.Config, Diagnostics) {
+	d := &decoder{world: w, file: name, left: maxValues, source: roost.Source{Kind: "file"}}
+	d.digest = sha256.New()
+	d.digest.Write(text)
+	root := d.load(text)
+	if root == nil {
+		return nil, d.found
+	}
+	return d.config(root)
+}

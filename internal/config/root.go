@@ -1,0 +1,101 @@
+package config
+
+import (
+	"path/filepath"
+
+	"roost"
+)
+
+// draft is a configuration as read: names are not resolved, and what belongs together is not yet compared.
+type draft struct {
+	at        value
+	cfg       roost.Config
+	listeners []*listener
+	routes    []*rule
+	pools     []*pool
+	tls       roost.TLS
+	tlsAt     value
+
+	admin        value // where the admin address was written
+	adminAddress address
+}
+
+// maxListeners, maxRoutes and maxPools bound what one process serves. A request looks at the routes of its listener one
+// after another.
+const maxListeners, maxRoutes, maxPools = 256, 1000, 4096
+
+// root declares the settings of the whole file.
+func (d *decoder) root(v value) *draft {
+	f := &draft{at: v}
+	var version string
+	d.section(v,
+		choice(d, "version", "1", []string{"1"}, []string{"1"}, &version, "Format of the file. A format that reads old files differently will have a higher number, so that no file is ever misread."),
+		d.named("cluster", "roost", &f.cfg.Cluster, "Name of the cluster. The key of the hash that places keys is derived from it: balancers that share a name place alike. Whoever knows it can find keys that share a node, so give your own where clients are hostile."),
+		setting{name: "listeners", kind: "listeners by name", nested: true, read: func(v value) { f.readListeners(d, v) },
+			doc: "Where traffic comes in. Without any there is one, `web`, on `:8080`."},
+		setting{name: "routes", kind: "list of routes", nested: true, read: func(v value) { f.readRoutes(d, v) },
+			doc: "What the key of a request is, and which pool it goes to. The first that matches wins. With one pool they can be left out: then its keys are whole paths, on every listener."},
+		setting{name: "pools", kind: "pools by name", nested: true, read: func(v value) { f.readPools(d, v) },
+			doc: "Who serves. A pool is a set of nodes that share one table and one policy."},
+		choice(d, "store", "memory", []string{"memory"}, []string{"memory"}, &f.cfg.Store, "Where nodes, pins and tables are kept that come by other ways than this file. `memory` forgets them when the process ends."),
+		setting{name: "admin", kind: "off, or a block of settings", nested: true, read: func(v value) { f.readAdmin(d, v) },
+			doc: "The listener for operators: health, readiness, metrics, status. `off` leaves it out."},
+		setting{name: "log", kind: "a block of settings", nested: true, read: func(v value) { f.readLog(d, v) },
+			doc: "What is logged, and where. Operators' lines go to stderr."},
+		setting{name: "tls", kind: "a block of settings", nested: true, read: func(v value) { f.tlsAt = v; d.readTLS(v, &f.tls) },
+			doc: "Certificates of the listeners that say `tls: true`."},
+	)
+	return f
+}
+
+func (f *draft) readAdmin(d *decoder, v value) {
+	if v.written() && v.n.Value == "off" && d.asked == nil {
+		return
+	}
+	d.section(v, setting{name: "listen", kind: "address", def: "127.0.0.1:7070", read: func(v value) {
+		text, ok := d.text(v)
+		if !ok {
+			return
+		}
+		a, ok := d.address(v, text, forListening)
+		if !ok {
+			return
+		}
+		if !a.local() {
+			d.fail(v, CodeForbidden, "write for example 127.0.0.1:7070 or unix:/run/roost-admin.sock", "%s can be reached from other machines, and the admin listener has no authentication: loopback only for now", quoted(text))
+			return
+		}
+		f.admin, f.adminAddress, f.cfg.Admin.Address = v, a, a.text
+	}, doc: "Loopback or a unix socket only: it has no authentication yet, and shows what runs where."})
+}
+
+func (f *draft) readLog(d *decoder, v value) {
+	d.section(v,
+		choice(d, "level", "info", []string{"debug", "info", "warn", "error"}, []string{"debug", "info", "warn", "error"}, &f.cfg.Log.Level,
+			"The least important lines that are written. `info` has one line for each change of state and none for each request."),
+		choice(d, "format", "text", []string{"text", "json"}, []string{"text", "json"}, &f.cfg.Log.Format, "`text` is for eyes, `json` for programs."),
+		setting{name: "access", kind: "off, stdout, or a file", def: "off", read: func(v value) { f.readAccess(d, v) },
+			doc: "One JSON line for each request. Off, because at high rates it is the largest part of all writing."},
+	)
+}
+
+func (f *draft) readAccess(d *decoder, v value) {
+	text, ok := d.text(v)
+	if !ok {
+		return
+	}
+	switch text {
+	case "off", "stdout":
+		f.cfg.Log.Access = text
+	case "":
+		d.fail(v, CodeValue, "", "the file has no name")
+	default:
+		file := d.path(text)
+		if info, err := d.stat(filepath.Dir(file)); err != nil {
+			d.fail(v, CodeFile, "", "the access log cannot be written: %v", err)
+		} else if !info.IsDir() {
+			d.fail(v, CodeFile, "", "the access log cannot be written: %s is not a directory", filepath.Dir(file))
+		}
+		f.cfg.Log.Access = file
+	}
+}
