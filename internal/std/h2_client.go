@@ -17,6 +17,10 @@ import (
 // does not share its connection. net/http bounds what resets can make of it (CVE-2023-44487).
 const maxStreams = 128
 
+// maxFrame is the largest frame that a client may send: the least that HTTP/2 allows (RFC 9113, 4.2). It bounds what one
+// connection makes us hold; larger ones gain nothing.
+const maxFrame = 16 << 10
+
 // session is a client's connection in HTTP/2. net/http speaks the protocol; each stream is served as a connection of
 // its own with one exchange, in memory.
 type session struct {
@@ -39,7 +43,7 @@ func (c *conn) serveHTTP2(nc net.Conn) {
 	s.srv = &http.Server{
 		Handler:        http.HandlerFunc(s.serve),
 		Protocols:      &protocols,
-		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: maxStreams, WriteByteTimeout: set.SendTimeout},
+		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: maxFrame, WriteByteTimeout: set.SendTimeout},
 		MaxHeaderBytes: set.MaxHead,
 		IdleTimeout:    set.IdleTimeout,
 		ErrorLog:       slog.NewLogLogger(c.e.o.Log.Handler(), slog.LevelDebug),
@@ -283,8 +287,11 @@ func (s *session) receive(w http.ResponseWriter, far memory, r *http.Request) bo
 	flush := http.NewResponseController(w).Flush
 	d := decoder{
 		w: &in, body: h1.ResponseBody(&head, methodOf(r.Method)),
-		trailer: func(name, value string) { header.Add(http.TrailerPrefix+name, value) },
-		wait:    func() { flush() },
+		trailer: func(name, value string) {
+			flush() // or net/http adds a Content-Length, where some clients stop reading and miss the trailers
+			header.Add(http.TrailerPrefix+name, value)
+		},
+		wait: func() { flush() },
 	}
 	for {
 		payload, err := d.next()

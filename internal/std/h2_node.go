@@ -259,11 +259,11 @@ func (l *leg) run(cc *http.ClientConn, far memory, lend *buffers) {
 func (l *leg) carry(cc *http.ClientConn, far memory, lend *buffers) error {
 	var in wire
 	in.open(far, lend)
-	defer in.rest()
 	var parser h1.Parser
 	var head h1.Head
 	view, err := readHead(&in, &parser, h1.Request, &head)
 	if err != nil {
+		in.rest()
 		cc.Release()
 		return err
 	}
@@ -274,6 +274,9 @@ func (l *leg) carry(cc *http.ClientConn, far memory, lend *buffers) error {
 		}
 	}
 	req := l.request(&in, &head, view)
+	if req.Body == nil {
+		in.rest()
+	} // else net/http may read on after the answer, until it closes the body: the buffer is left to the collector
 	res, err := cc.RoundTrip(req)
 	if err != nil {
 		return err
