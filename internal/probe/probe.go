@@ -1,7 +1,7 @@
 // Package probe asks nodes whether they are well, over the network, on a schedule.
 //
-// Guarantee: a node is never probed twice at once, what was found of a removed target is not reported, and Run returns
-// only after every goroutine it started has ended.
+// Guarantee: two probes of a target never overlap, nor do those before and after a change of it; what was found of
+// a removed target is not reported; and Run returns only after every goroutine it started has ended.
 //
 // Trap: a result is one finding, not a verdict. Package health judges, with thresholds.
 package probe
