@@ -80,7 +80,8 @@ func listeners(cfg *roost.Config) []roost.ListenerView {
 	return views
 }
 
-// tables builds the next table of every pool; one that needs no change is the one it has.
+// tables builds the next table of every pool; one that needs no change is the one it has. They have no voters: a cluster of
+// one has nobody to succeed it.
 func (w *World) tables(cfg *roost.Config) ([]*roost.Table, error) {
 	now := make(map[roost.PoolID]*roost.Table, len(w.pools))
 	for _, p := range w.pools {
