@@ -82,7 +82,7 @@ func (d *decoder) first(v value) string {
 	return "the first is " + v.path
 }
 
-// checkNodes reports nodes that are twice in a pool. A name that is another node's address would be, too: both are ids.
+// checkNodes reports nodes that are twice in a pool.
 func (d *decoder) checkNodes(p *pool) {
 	ids, addresses := map[roost.NodeID]int{}, map[string]int{}
 	for i := range p.nodes {
@@ -181,7 +181,7 @@ func (d *decoder) bind(f *draft) {
 				d.fail(ref.at, CodeListener, didYouMean(ref.name, known), "there is no listener %s", quoted(ref.name))
 			}
 		}
-		for _, l := range f.listeners {
+		for i, l := range f.listeners {
 			if len(r.listeners) > 0 && !slices.ContainsFunc(r.listeners, func(ref reference) bool { return ref.name == l.conf.Name }) {
 				continue
 			}
@@ -191,6 +191,7 @@ func (d *decoder) bind(f *draft) {
 			}
 			l.conf.Want = want
 			l.bound, l.rules = append(l.bound, bound), append(l.rules, r)
+			r.on.add(i)
 		}
 	}
 }
@@ -213,28 +214,35 @@ func (d *decoder) checkPools(f *draft) {
 
 // checkReach warns of listeners and routes that no request gets through to.
 func (d *decoder) checkReach(f *draft) {
-	open := map[*rule]bool{}    // reached on some listener
-	before := map[*rule]*rule{} // what takes its requests
 	for _, l := range f.listeners {
 		if len(l.bound) == 0 {
 			d.warn(l.at, CodeIdleListener, "", "no route takes requests of this listener: all get a 404")
 		}
-		for i, b := range l.bound {
-			reached := true
-			for j, a := range l.bound[:i] {
-				if route.Covers(&a.Match, &b.Match) {
-					reached, before[l.rules[i]] = false, l.rules[j]
-					break
-				}
+	}
+	for i, r := range f.routes {
+		left := r.on
+		for _, before := range f.routes[:i] {
+			if !route.Covers(&before.rt.Match, &r.rt.Match) {
+				continue
 			}
-			open[l.rules[i]] = open[l.rules[i]] || reached
+			if left = left.without(before.on); left == (listenerSet{}) {
+				d.warn(r.at, CodeUnreachable, "put the narrower route first", "this route is never reached: %s takes its requests before", before.at.path)
+				break
+			}
 		}
 	}
-	for _, r := range f.routes {
-		if by := before[r]; by != nil && !open[r] {
-			d.warn(r.at, CodeUnreachable, "put the narrower route first", "this route is never reached: %s takes its requests before", by.at.path)
-		}
+}
+
+// listenerSet holds listeners by index.
+type listenerSet [maxListeners / 64]uint64
+
+func (s *listenerSet) add(i int) { s[i/64] |= 1 << (i % 64) }
+
+func (s listenerSet) without(t listenerSet) listenerSet {
+	for i := range s {
+		s[i] &^= t[i]
 	}
+	return s
 }
 
 // config puts the parts together.

@@ -233,3 +233,29 @@ func TestDidYouMeanIsNearAndNeverFarFetched(t *testing.T) {
 		}
 	}
 }
+
+func TestTooMuchOfAnythingEndsInTime(t *testing.T) {
+	for what, text := range map[string]string{
+		"routes":    "pools: { fn: {} }\nroutes:\n" + strings.Repeat("- {}\n", 300_000),
+		"pools":     "pools:\n" + many(200_000, "  p%d: {}\n"),
+		"listeners": "pools: { fn: {} }\nlisteners:\n" + many(200_000, "  l%d: {}\n"),
+		"pins":      "pools: { fn: { pins: {\n" + many(100_000, "k%d: {},\n") + "} } }\n",
+		"keys":      "pools: { fn: {} }\nroutes: [ { key: [ " + strings.Repeat("path,", 100_000) + " ] } ]\n",
+		"colons":    "pools: { fn: {} }\n# " + strings.Repeat(":", maxMarks+1),
+	} {
+		start := time.Now()
+		cfg, ds := parse("roost.yaml", []byte(text), testWorld(t))
+		if cfg != nil || len(ds) != 1 || ds[0].Code != CodeTooMany && ds[0].Code != CodeTooLarge {
+			t.Errorf("%s: %v", what, ds)
+		}
+		t.Logf("%s: %v", what, time.Since(start))
+	}
+}
+
+func many(n int, format string) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, format, i)
+	}
+	return b.String()
+}

@@ -70,7 +70,7 @@ func (d *decoder) fault(v value, code Code, err error) {
 
 func (d *decoder) report(v value, g Diagnostic) {
 	n := v.n
-	if n == nil {
+	if n == nil || v.preset {
 		n = v.near
 	}
 	if v.n != nil && v.n.Kind == yaml.ScalarNode && g.Severity == Error {
@@ -291,10 +291,13 @@ func (d *decoder) members(v value, known func(key value) bool) []member {
 	return ms
 }
 
-// each reads a mapping of freely named things.
-func (d *decoder) each(v value, what string, read func(key, val value)) {
+// each reads a mapping of freely named things, at most most of them.
+func (d *decoder) each(v value, what string, most int, read func(key, val value)) {
 	if d.asked != nil {
 		read(value{}, value{path: join(v.path, what)})
+		return
+	}
+	if v.written() && v.n.Kind == yaml.MappingNode && !d.atMost(v, len(v.n.Content)/2, most) {
 		return
 	}
 	for _, m := range d.members(v, func(value) bool { return true }) {
@@ -303,28 +306,43 @@ func (d *decoder) each(v value, what string, read func(key, val value)) {
 	}
 }
 
-// items reads a list. A single value stands for a list of one, unless only a list will do.
-func (d *decoder) items(v value, only bool, read func(value)) {
+// items reads a list of at most most entries.
+func (d *decoder) items(v value, most int, read func(value)) {
 	if d.asked != nil {
 		read(value{path: v.path + "[]"})
 		return
 	}
-	switch {
-	case !v.written() || isNull(v.n):
-	case v.n.Kind == yaml.SequenceNode:
-		if !d.spend(v) {
-			return
-		}
-		for i, n := range v.n.Content {
-			item := d.value(n, fmt.Sprintf("%s[%d]", v.path, i))
-			item.kind = v.kind
-			read(item)
-		}
-	case only:
-		d.wrongKind(v)
-	default:
-		read(v)
+	if !v.written() || isNull(v.n) {
+		return
 	}
+	if v.n.Kind != yaml.SequenceNode {
+		d.wrongKind(v)
+		return
+	}
+	if !d.atMost(v, len(v.n.Content), most) || !d.spend(v) {
+		return
+	}
+	for i, n := range v.n.Content {
+		item := d.value(n, fmt.Sprintf("%s[%d]", v.path, i))
+		item.kind = v.kind
+		read(item)
+	}
+}
+
+// oneOrMore reads a list, or a single value that stands for a list of one.
+func (d *decoder) oneOrMore(v value, most int, read func(value)) {
+	if v.written() && v.n.Kind != yaml.SequenceNode && !isNull(v.n) {
+		read(v)
+		return
+	}
+	d.items(v, most, read)
+}
+
+func (d *decoder) atMost(v value, n, most int) bool {
+	if n > most {
+		d.fail(v, CodeTooMany, "", "there are %d; at most %d can be used", n, most)
+	}
+	return n <= most
 }
 
 // value follows an alias. Chains of aliases cannot be: an anchor stands on a node that is none.

@@ -102,7 +102,7 @@ func plural(n int, word string) string {
 
 func (g *Diagnostic) text(b *bytes.Buffer) {
 	if g.File != "" {
-		b.WriteString(g.File)
+		b.WriteString(printable(g.File))
 		if g.Line > 0 {
 			fmt.Fprintf(b, ":%d:%d", g.Line, g.Col)
 		}
@@ -112,11 +112,11 @@ func (g *Diagnostic) text(b *bytes.Buffer) {
 		b.WriteString("warning: ")
 	}
 	if g.Path != "" {
-		b.WriteString(g.Path + ": ")
+		b.WriteString(printable(g.Path) + ": ")
 	}
-	b.WriteString(g.Message)
+	b.WriteString(printable(g.Message))
 	if g.Fix != "" {
-		b.WriteString("; " + g.Fix)
+		b.WriteString("; " + printable(g.Fix))
 	}
 	b.WriteByte('\n')
 	if g.excerpt == "" {
@@ -137,17 +137,22 @@ func (g *Diagnostic) text(b *bytes.Buffer) {
 // shownBefore and shownAfter are how many characters of a long line are shown around its caret.
 const shownBefore, shownAfter = 60, 60
 
-// window makes a line fit to be shown: one column for each character, nothing that a terminal would obey, and of a long
-// line the part around col.
-func window(line string, col int) (shown string, caret int) {
-	runes := []rune(line)
-	for i, r := range runes {
-		if r == '\t' {
-			runes[i] = ' '
-		} else if !unicode.IsPrint(r) {
-			runes[i] = unicode.ReplacementChar
+// printable replaces what a terminal would obey: names and values are the author's of the file, not the reader's.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t':
+			return ' '
+		case !unicode.IsPrint(r):
+			return unicode.ReplacementChar
 		}
-	}
+		return r
+	}, s)
+}
+
+// window makes a line fit to be shown: one column for each character, and of a long line the part around col.
+func window(line string, col int) (shown string, caret int) {
+	runes := []rune(printable(line))
 	col = min(max(col, 0), len(runes))
 	from, to := 0, len(runes)
 	if to-col > shownAfter {

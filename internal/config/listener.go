@@ -22,7 +22,7 @@ type listener struct {
 
 func (f *draft) readListeners(d *decoder, v value) {
 	before := len(d.found)
-	d.each(v, "NAME", func(key, v value) {
+	d.each(v, "NAME", maxListeners, func(key, v value) {
 		l := &listener{at: key}
 		if d.asked == nil {
 			if !d.isName(key, key.n.Value) {
@@ -38,9 +38,6 @@ func (f *draft) readListeners(d *decoder, v value) {
 		l := &listener{at: value{near: v.here(), path: v.path}, conf: roost.Listener{Name: "web"}}
 		l.read(d, value{near: v.here(), path: join(v.path, "web")})
 		f.listeners = append(f.listeners, l)
-	}
-	if len(f.listeners) > maxListeners {
-		d.fail(v, CodeTooMany, "", "%d listeners; at most %d can be used", len(f.listeners), maxListeners)
 	}
 }
 
@@ -112,7 +109,7 @@ func (l *listener) readTLS(d *decoder, v value) {
 func (d *decoder) readTLS(v value, t *roost.TLS) {
 	d.section(v,
 		setting{name: "certificates", kind: "list of certificates", nested: true, read: func(v value) {
-			d.items(v, true, func(v value) { d.readCertificate(v, t) })
+			d.items(v, maxList, func(v value) { d.readCertificate(v, t) })
 		}, doc: "Shown by the name that the client asks for (SNI); without a match the first. Files are read again when they change."},
 		choice(d, "min_version", "1.2", []string{"1.2", "1.3"}, []uint16{tls.VersionTLS12, tls.VersionTLS13}, &t.MinVersion,
 			"The oldest TLS that is spoken. 1.0 and 1.1 are broken (RFC 8996); 1.3 alone shuts out clients from before 2018."),
@@ -162,7 +159,7 @@ func (l *listener) readVia(d *decoder, v value) {
 }
 
 func (l *listener) readUpgrades(d *decoder, v value) {
-	d.items(v, false, func(v value) {
+	d.oneOrMore(v, maxList, func(v value) {
 		text, ok := d.text(v)
 		switch {
 		case !ok:

@@ -31,7 +31,7 @@ type place struct {
 
 func (f *draft) readPools(d *decoder, v value) {
 	before := len(d.found)
-	d.each(v, "NAME", func(key, v value) {
+	d.each(v, "NAME", maxPools, func(key, v value) {
 		p := &pool{at: key}
 		if d.asked == nil {
 			if !d.isName(key, key.n.Value) {
@@ -46,9 +46,6 @@ func (f *draft) readPools(d *decoder, v value) {
 	if len(f.pools) == 0 && len(d.found) == before && d.asked == nil {
 		d.fail(v, CodeMissing, `write for example "pools: { fn: { nodes: [ \"10.0.0.11:8080\" ] } }"`, "there is no pool to send requests to")
 	}
-	if len(f.pools) > maxPools {
-		d.fail(v, CodeTooMany, "", "%d pools; at most %d can be used", len(f.pools), maxPools)
-	}
 }
 
 // read declares the settings of a pool.
@@ -61,11 +58,8 @@ func (p *pool) read(d *decoder, v value) {
 		setting{name: "nodes", kind: "list of nodes", nested: true, read: func(v value) {
 			before := len(d.found)
 			p.nodesAt = v
-			d.items(v, true, func(v value) { p.readNode(d, v) })
+			d.items(v, roost.MaxNodes, func(v value) { p.readNode(d, v) })
 			p.broken = len(d.found) > before
-			if len(p.nodes) > roost.MaxNodes {
-				d.fail(v, CodeTooMany, "", "%d nodes; at most %d can be in a pool", len(p.nodes), roost.MaxNodes)
-			}
 		}, doc: "Where requests go. Each is `[NAME=]ADDRESS[*WEIGHT]`, as in `10.0.0.11:8080`, `[2001:db8::1]:80`, `unix:/run/app.sock` or `big=app.internal:80*2`, or a block. Names are looked up again and again."},
 		d.count("homes", strconv.Itoa(roost.DefaultHomes), 1, roost.MaxHomes, &homes, "How many ordered homes a key has, used first to last as its load grows. With three, a key that grows or whose home dies goes to a place that is always the same; spreading every key over three from the start would cost 2.6 times the cold starts."),
 		choice(d, "protocol", "auto", []string{"auto", "http1", "h2c"}, []roost.NodeProtocol{roost.ProtocolAuto, roost.ProtocolHTTP1, roost.ProtocolH2C}, &s.Protocol,
@@ -94,13 +88,12 @@ func (p *pool) readLimits(d *decoder, v value) {
 	s := &p.conf.Settings
 	d.section(v,
 		setting{name: "in_flight", kind: "whole number, 1 to 1000000, or " + unlimited, def: unlimited, read: func(v value) {
-			switch v.n.Value {
-			case unlimited:
-				s.MaxInFlight = 0
-			case "0":
+			switch text, ok := d.text(v); {
+			case !ok || text == unlimited:
+			case text == "0":
 				d.fail(v, CodeRange, "write "+unlimited, "0 would let nothing through")
 			default:
-				s.MaxInFlight, _ = d.number(v, 1, 1_000_000)
+				s.MaxInFlight, _ = d.number(v, text, 1, 1_000_000)
 			}
 		}, doc: "Requests at once on one node of weight 1; beyond it they go elsewhere or wait in the queue. Unlimited, because only you know what a node takes; the load bound spreads keys long before."},
 		d.duration("connect_timeout", "2s", time.Millisecond, time.Minute, &s.ConnectTimeout, "For a connection to a node. A lost packet is sent again after 1 s (RFC 6298), so one may be lost."),
@@ -202,7 +195,7 @@ func (p *pool) readHealth(d *decoder, v value) {
 			}
 		}, doc: "The Host of the probe. Without it the node's address."}.noted(&host),
 		setting{name: "expect", kind: "statuses, such as 200-299, 401", def: "200-299", read: func(v value) {
-			d.items(v, false, func(v value) { p.readExpect(d, v) })
+			d.oneOrMore(v, maxList, func(v value) { p.readExpect(d, v) })
 		}, doc: "Answers that are well. Whatever else a health page says, it says that something is wrong."}.noted(&expect),
 		setting{name: "min_version", kind: "version, such as 0.0.235", read: func(v value) {
 			if text, ok := d.text(v); ok {
@@ -269,7 +262,7 @@ func isVersion(s string) bool {
 
 // readPins declares the settings of pins.
 func (p *pool) readPins(d *decoder, v value) {
-	d.each(v, "KEY", func(key, v value) {
+	d.each(v, "KEY", maxPins, func(key, v value) {
 		var pin roost.PinIntent
 		var homes int
 		var homesAt value
@@ -277,7 +270,7 @@ func (p *pool) readPins(d *decoder, v value) {
 		before := len(d.found)
 		d.section(v,
 			setting{name: "nodes", kind: "names of nodes", read: func(v value) {
-				d.items(v, false, func(v value) {
+				d.oneOrMore(v, maxPinHomes, func(v value) {
 					text, ok := d.text(v)
 					if !ok {
 						return
@@ -291,7 +284,9 @@ func (p *pool) readPins(d *decoder, v value) {
 			}, doc: "Its homes, best first: names of nodes, or the addresses of those without a name."},
 			setting{name: "homes", kind: fmt.Sprintf("whole number, 1 to %d", maxPinHomes), read: func(v value) {
 				homesAt = v
-				homes, _ = d.number(v, 1, maxPinHomes)
+				if text, ok := d.text(v); ok {
+					homes, _ = d.number(v, text, 1, maxPinHomes)
+				}
 			}, doc: "How many homes it has, along its own order of nodes. More than a pool's, for a key that is too large for them."},
 		)
 		if d.asked != nil || len(d.found) > before {
@@ -304,16 +299,18 @@ func (p *pool) readPins(d *decoder, v value) {
 			d.fail(key, CodeMissing, "write homes: NUMBER or nodes: [ NAME ]", "the pin says nothing")
 		case len(pin.Nodes) > 0 && homes > 0:
 			d.fail(homesAt, CodeConflict, "leave one of them out", "a pin has either nodes or a number of homes")
-		case len(pin.Nodes) > maxPinHomes:
-			d.fail(key, CodeTooMany, "", "%d homes; a key can have %d", len(pin.Nodes), maxPinHomes)
 		}
 		pin.Key, pin.Homes = key.n.Value, uint8(homes)
 		p.conf.Intent.Pins = append(p.conf.Intent.Pins, pin)
 	})
 }
 
-// maxPinHomes bounds the homes of one key: a key that is busier than 64 nodes is a pool of its own.
-const maxPinHomes = 64
+const (
+	// maxPinHomes bounds the homes of one key: a key that keeps 64 nodes busy is a pool of its own.
+	maxPinHomes = 64
+	// maxPins bounds what is placed by hand: more is a job for another pool.
+	maxPins = 10_000
+)
 
 // nodeID finds the node that a pin names. Nodes are read before pins.
 func (p *pool) nodeID(d *decoder, v value, id string) roost.NodeID {

@@ -3,6 +3,8 @@ package config
 import (
 	"path/filepath"
 
+	"go.yaml.in/yaml/v4"
+
 	"roost"
 )
 
@@ -20,9 +22,16 @@ type draft struct {
 	adminAddress address
 }
 
-// maxListeners, maxRoutes and maxPools bound what one process serves. A request looks at the routes of its listener one
-// after another.
-const maxListeners, maxRoutes, maxPools = 256, 1000, 4096
+const (
+	// maxListeners bounds listening sockets: beside each other they only share the same connections.
+	maxListeners = 256
+	// maxRoutes bounds what a request pays: it looks at the routes of its listener one after another.
+	maxRoutes = 1000
+	// maxPools bounds tables, of which each takes memory: 64 KiB and more.
+	maxPools = 4096
+	// maxList bounds lists that nobody writes long: methods, networks, files.
+	maxList = 1000
+)
 
 // root declares the settings of the whole file.
 func (d *decoder) root(v value) *draft {
@@ -49,7 +58,10 @@ func (d *decoder) root(v value) *draft {
 }
 
 func (f *draft) readAdmin(d *decoder, v value) {
-	if v.written() && v.n.Value == "off" && d.asked == nil {
+	if v.written() && v.n.Kind == yaml.ScalarNode && !isNull(v.n) {
+		if text, ok := d.text(v); ok && text != "off" {
+			d.wrongKind(v)
+		}
 		return
 	}
 	d.section(v, setting{name: "listen", kind: "address", def: "127.0.0.1:7070", read: func(v value) {

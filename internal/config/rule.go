@@ -16,6 +16,7 @@ type rule struct {
 	rt        roost.Route
 	name      value
 	listeners []reference // none: all
+	on        listenerSet // once they are known
 	pool      value
 	broken    bool // something of it could not be read
 }
@@ -27,7 +28,7 @@ type reference struct {
 }
 
 func (f *draft) readRoutes(d *decoder, v value) {
-	d.items(v, true, func(v value) {
+	d.items(v, maxRoutes, func(v value) {
 		r := &rule{at: v}
 		v.kind = "a block of settings"
 		before := len(d.found)
@@ -35,9 +36,6 @@ func (f *draft) readRoutes(d *decoder, v value) {
 		r.broken = len(d.found) > before
 		f.routes = append(f.routes, r)
 	})
-	if len(f.routes) > maxRoutes {
-		d.fail(v, CodeTooMany, "", "%d routes; at most %d can be used", len(f.routes), maxRoutes)
-	}
 }
 
 // read declares the settings of a route.
@@ -51,8 +49,8 @@ func (r *rule) read(d *decoder, v value) {
 		}, doc: "Name in logs and metrics. Without it a route is called as its pool, with a number when that is taken."},
 		setting{name: "match", kind: "a block of settings", nested: true, read: func(v value) { pathOK = r.readMatch(d, v) },
 			doc: "Which requests the route takes; every part that is given must hold. Without any it takes all."},
-		setting{name: "key", kind: "a key, a block of settings, or a list of these", def: "path", nested: true, read: func(v value) { r.readKeys(d, v, pathOK) },
-			doc: "What must stay together; see [Keys](#keys). Of a list the first that the request has. The whole path, as fnlb does it, because it is there in every request."},
+		setting{name: "key", kind: "a key, a block of settings, a list of these, or none", def: "path", nested: true, read: func(v value) { r.readKeys(d, v, pathOK) },
+			doc: "What must stay together; see [Keys](#keys). Of a list the first that the request has. `none` leaves all to `on_missing_key`. The whole path, as fnlb does it, because it is there in every request."},
 		choice(d, "on_missing_key", "balance", []string{"balance", "reject", "client_ip"}, []roost.OnMissing{roost.MissingBalance, roost.MissingReject, roost.MissingClientIP}, &r.rt.OnMissing,
 			"A request without key: `balance` takes the better of two nodes, `reject` answers 400, `client_ip` makes the client's address the key. Balanced, because an answer from any node is better than none."),
 		setting{name: "pool", kind: "name of a pool", read: func(v value) {
@@ -70,7 +68,7 @@ func (r *rule) readMatch(d *decoder, v value) (ok bool) {
 	m := &r.rt.Match
 	d.section(v,
 		setting{name: "listener", kind: "name of a listener, or a list", read: func(v value) {
-			d.items(v, false, func(v value) {
+			d.oneOrMore(v, maxListeners, func(v value) {
 				if name, ok := d.text(v); ok {
 					r.listeners = append(r.listeners, reference{v, name})
 				}
@@ -99,10 +97,10 @@ func (r *rule) readMatch(d *decoder, v value) (ok bool) {
 			m.Path, m.Text = segs, text
 		}, doc: "`/r/{app}/{fn...}`: `{app}` captures one segment, `{fn...}` the rest. Case and trailing slashes matter. See [Paths](#paths)."},
 		setting{name: "methods", kind: "methods", read: func(v value) {
-			d.items(v, false, func(v value) { r.readMethod(d, v) })
+			d.oneOrMore(v, maxList, func(v value) { r.readMethod(d, v) })
 		}, doc: "`GET` takes `HEAD` too."},
 		setting{name: "headers", kind: "values by name", nested: true, read: func(v value) {
-			d.each(v, "NAME", func(key, v value) { r.readField(d, key, v) })
+			d.each(v, "NAME", roost.MaxWant, func(key, v value) { r.readField(d, key, v) })
 		}, doc: "Headers that the request must have, with exactly this value; with an empty value any will do. Of several of one name the first counts."},
 	)
 	return ok
@@ -151,19 +149,24 @@ func (r *rule) readField(d *decoder, key, v value) {
 	r.rt.Match.Fields = append(r.rt.Match.Fields, m)
 }
 
+// maxKeys bounds the keys of a route: each is tried on every request that lacks those before it.
+const maxKeys = 8
+
+// noKey is written where a route has no key: what on_missing_key says goes for all its requests.
+const noKey = "none"
+
 func (r *rule) readKeys(d *decoder, v value, pathOK bool) {
 	if d.asked != nil {
 		r.readKey(d, v, pathOK)
 		return
 	}
-	before := len(d.found)
-	d.items(v, false, func(v value) { r.readKey(d, v, pathOK) })
-	if len(r.rt.Keys) == 0 && len(d.found) == before && pathOK {
-		d.fail(v, CodeMissing, "leave the setting out for the whole path", "no key is named")
+	if v.written() && v.n.Kind == yaml.ScalarNode && v.n.Value == noKey {
+		return
 	}
-	const most = 8 // each is tried on every request that lacks those before it
-	if len(r.rt.Keys) > most {
-		d.fail(v, CodeTooMany, "", "%d keys; at most %d can be tried", len(r.rt.Keys), most)
+	before := len(d.found)
+	d.oneOrMore(v, maxKeys, func(v value) { r.readKey(d, v, pathOK) })
+	if len(r.rt.Keys) == 0 && len(d.found) == before && pathOK {
+		d.fail(v, CodeMissing, "write none, or leave the setting out for the whole path", "no key is named")
 	}
 }
 
@@ -205,7 +208,7 @@ func (r *rule) readKey(d *decoder, v value, pathOK bool) {
 			}
 		}, doc: "Where the JWT of `jwt:CLAIM` is. Without it in `Authorization: Bearer`."},
 		setting{name: "verify", kind: "files", read: func(v value) {
-			d.items(v, false, func(v value) { verify = append(verify, d.publicKeys(v)...) })
+			d.oneOrMore(v, maxList, func(v value) { verify = append(verify, d.publicKeys(v)...) })
 		}, doc: "Public keys that the JWT is checked with: PEM (keys or certificates) or JWKS. A token that fails has no key. Without it and `secret` the claim is used unverified, so clients choose their key."},
 		setting{name: "secret", kind: "file", read: func(v value) { verify = append(verify, d.secret(v)...) },
 			doc: "An HMAC secret that the JWT is checked with: the bytes of the file, less one line end behind them. At least 32 bytes (RFC 7518, 3.2)."},

@@ -109,17 +109,13 @@ func span(t time.Duration) string {
 // count declares a setting that is a whole number from lo to hi.
 func (d *decoder) count(name, def string, lo, hi int, into *int, doc string) setting {
 	return setting{name: name, kind: fmt.Sprintf("whole number, %d to %d", lo, hi), def: def, doc: doc, read: func(v value) {
-		if n, ok := d.number(v, lo, hi); ok {
-			*into = n
+		if text, ok := d.text(v); ok {
+			*into, _ = d.number(v, text, lo, hi)
 		}
 	}}
 }
 
-func (d *decoder) number(v value, lo, hi int) (int, bool) {
-	text, ok := d.text(v)
-	if !ok {
-		return 0, false
-	}
+func (d *decoder) number(v value, text string, lo, hi int) (n int, ok bool) {
 	n, err := strconv.Atoi(text)
 	if err != nil {
 		d.fail(v, CodeValue, "", "%s is not a whole number", quoted(text))
@@ -258,7 +254,7 @@ func (d *decoder) isName(v value, text string) bool {
 // networks declares a setting that lists networks.
 func (d *decoder) networks(name string, into *[]netip.Prefix, doc string) setting {
 	return setting{name: name, kind: "networks such as 10.0.0.0/8, or addresses", doc: doc, read: func(v value) {
-		d.items(v, false, func(v value) {
+		d.oneOrMore(v, maxList, func(v value) {
 			text, ok := d.text(v)
 			if !ok {
 				return
