@@ -77,8 +77,8 @@ func (n *node) reset(now int64) {
 }
 
 // agreed tells the deaths that move homes. A cluster of one agrees with itself: its verdict of dead is an agreed death,
-// unless requests do reach the node and only dislike its answers. Such a node gets nothing new as long as another takes
-// it (its weight is 0), but its keys stay at home: a bug in one tenant's code must not move every tenant of the node.
+// unless requests do reach the node and only dislike its answers. Then its weight alone is 0: keys of a shared pool go to
+// their next candidate for a while, keys that have an owner stay, because a bug in one of them must not move them all.
 func (n *node) agreed() bool { return n.health.Verdict == roost.Dead && !n.answers }
 
 // rules are how n is judged. One that sleeps is not probed: that would wake it, or find it dead.
