@@ -197,6 +197,8 @@ func (k *work) readAnswer(set *roost.PoolSettings) (roost.Fault, error) {
 			return roost.FaultTimeout, errors.New("no response head in time")
 		case isEOF(err) && len(n.pending()) == 0:
 			return roost.FaultReset, errors.New("the node closed the connection without an answer")
+		case isEOF(err):
+			return roost.FaultReset, errors.New("the node closed the connection inside its response head")
 		default:
 			return roost.FaultReset, err
 		}
