@@ -1,7 +1,8 @@
 // Package health judges a node by its probes and by how requests to it end.
 //
 // Guarantee: a node is dead only for a cause that its Reason names. It comes back when its probes are well, or without
-// probes on trial, but not before an ejection ends, which takes cfg.Eject, or 32 times that when it keeps failing.
+// probes on trial, but not before an ejection ends, which takes cfg.Eject, or 32 times that when it keeps failing. Only the
+// first ejection for a failed connection ends as soon as probes say so, since they prove just that.
 //
 // Trap: times must come from a clock that does not step, and a Node must be told of them (Tick): untold, ejections do
 // not end and slow start does not rise.
@@ -99,9 +100,9 @@ func (n *Node) Seen(cfg *roost.HealthSettings, now int64, p Passive) (changed bo
 	}
 	switch {
 	case p.ConnectFail > 0:
-		n.eject(cfg, now, reason(p, "a connection failed"))
+		n.eject(cfg, now, cfg.Kind != roost.HealthNone, reason(p, "a connection failed"))
 	case cfg.Burst > 0 && n.errors >= uint64(cfg.Burst):
-		n.eject(cfg, now, reason(p, fmt.Sprintf("%d errors in a row", n.errors)))
+		n.eject(cfg, now, false, reason(p, fmt.Sprintf("%d errors in a row", n.errors)))
 	case cfg.Kind == roost.HealthNone && p.Good > 0:
 		n.judge(roost.Well, "", now) // there is no better proof
 	}
@@ -115,9 +116,18 @@ func reason(p Passive, what string) string {
 	return what + ": " + p.LastReason
 }
 
-// eject takes a node out for a time that doubles while ejections repeat.
-func (n *Node) eject(cfg *roost.HealthSettings, now int64, reason string) {
-	n.out = now + int64(cfg.Eject)<<n.ejections
+// eject takes a node out for a time that doubles while ejections repeat. Where probes can prove the opposite of its cause,
+// the first one lasts no longer than that takes: one refused connection, of a node that restarts or whose queue was
+// full for a moment, must not keep its keys away for long.
+func (n *Node) eject(cfg *roost.HealthSettings, now int64, provable bool, reason string) {
+	doublings := n.ejections
+	if provable {
+		doublings--
+	}
+	n.out = now
+	if doublings >= 0 {
+		n.out += int64(cfg.Eject) << doublings
+	}
 	n.ejections = min(n.ejections+1, maxDoublings)
 	n.passed = 0 // what was well before says nothing now
 	n.judge(roost.Dead, reason, now)
