@@ -116,7 +116,7 @@ func TestATruncatedRequestNeverLooksCompleteToItsNode(t *testing.T) {
 
 func TestAnExpectationIsTheNodesToAnswer(t *testing.T) {
 	read := func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) }
-	refuse := func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no", 403) }
+	refuse := func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no", http.StatusForbidden) }
 	for name, h := range map[string]http.HandlerFunc{"reads": read, "refuses": refuse} {
 		p := start(t, nil, node(t, h))
 		c, br := p.send(crlf("POST / HTTP/1.1", "Host: h", "Expect: 100-continue", "Content-Length: 5"))
@@ -363,7 +363,7 @@ func TestAConnectionTooManyIsToldSo(t *testing.T) {
 }
 
 func TestALongBodyGoesBothWaysIntact(t *testing.T) {
-	const size = 48 << 20
+	const size = 16 << 20
 	pattern := make([]byte, 1<<20)
 	for i := range pattern {
 		pattern[i] = byte(i*7 + i>>8)

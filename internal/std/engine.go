@@ -32,12 +32,11 @@ type Engine struct {
 	buffers buffers
 	swept   atomic.Int64 // Unix nanoseconds
 
-	mu        sync.Mutex // guards the three below; taken per connection and listener, never per request
-	conns     map[*conn]struct{}
-	fronts    map[*front]struct{}
-	accepting int
-	draining  atomic.Bool
-	changed   chan struct{} // has an element after one of the three lost one
+	mu       sync.Mutex // guards the two below; taken per connection and listener, never per request
+	conns    map[*conn]struct{}
+	fronts   map[*front]struct{}
+	draining atomic.Bool
+	changed  chan struct{} // has an element after one of the two lost one
 
 	// Panics counts exchanges that a bug of ours ended. Each is logged.
 	Panics atomic.Uint64

@@ -25,7 +25,10 @@ func TestNodesOnUnixSocketsAndIPv6AndByName(t *testing.T) {
 			t.Logf("skipping %s: %v", where.listen, err)
 			continue
 		}
-		s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Host) })}
+		var both http.Protocols
+		both.SetHTTP1(true)
+		both.SetUnencryptedHTTP2(true)
+		s := &http.Server{Protocols: &both, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Host) })}
 		done := make(chan bool)
 		go func() { s.Serve(ln); close(done) }()
 		addr := ln.Addr().String()
@@ -37,12 +40,6 @@ func TestNodesOnUnixSocketsAndIPv6AndByName(t *testing.T) {
 			addr = "localhost:" + port
 		}
 		for _, h2 := range []roost.NodeProtocol{roost.ProtocolHTTP1, roost.ProtocolH2C} {
-			if h2 == roost.ProtocolH2C {
-				var p http.Protocols
-				p.SetHTTP1(true)
-				p.SetUnencryptedHTTP2(true)
-				s.Protocols = &p
-			}
 			p := start(t, func(s *setup) { s.p.Protocol = h2 }, addr)
 			_, br := p.send(crlf("GET / HTTP/1.1", "Host: shop"))
 			if res, body := readAnswer(t, br, "GET"); res.StatusCode != 200 || body != "shop" {

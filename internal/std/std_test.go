@@ -49,7 +49,6 @@ type setup struct {
 	p    roost.PoolSettings
 	tls  *tls.Config
 	wrap func(net.Listener) net.Listener
-	h2   bool
 }
 
 func snapshot(set *setup, nodes ...string) *roost.Snapshot {
