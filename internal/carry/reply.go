@@ -9,7 +9,8 @@ import (
 )
 
 // Reply is an answer of this balancer's own: a status, a code for machines, words for people. Neither ever names a
-// node: that is for the log (Record.Cause). The zero Reply is none; one without Code has no body.
+// node: that is for the log (Record.Cause), and for a listener's debug header. The zero Reply is none; one without Code has
+// no body.
 type Reply struct {
 	Status uint16
 	Code   string
@@ -65,6 +66,10 @@ func (x *Exchange) AppendReply(dst []byte, r Reply, now int64) []byte {
 		dst = append(dst, "Allow: GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS\r\n"...)
 	case 503:
 		dst = append(dst, "Retry-After: 1\r\n"...)
+	}
+	if x.Record.Node != "" && x.lv.Settings.DebugHeader { // whom it asked last, and why
+		dst = h1.AppendField(dst, "Roost-Node", string(x.Record.Node))
+		dst = h1.AppendField(dst, "Roost-Why", x.Record.Why.String())
 	}
 	dst = x.appendPersistence(dst)
 	if r.Code == "" {
