@@ -28,13 +28,13 @@ listeners:
   web: { address: "127.0.0.1:0", debug_header: true }
 pools:
   fleet:
-    health: { probe: /healthz, interval: 200ms, timeout: 200ms, fall: 2, rise: 2, slow_start: 1s, eject: 1s }
-    limits: { head_timeout: %s }
-    nodes: [ %s ]
+    health: { probe: /healthz, interval: %[1]v, timeout: %[1]v, fall: 2, rise: 2, slow_start: 1s, eject: 1s }
+    limits: { head_timeout: %[2]v }
+    nodes: [ %[3]s ]
 admin: { listen: "ADMIN" }
 `
 
-func startFleet(t *testing.T, headTimeout string) *fleet {
+func startFleet(t *testing.T, probes, headTimeout time.Duration) *fleet {
 	t.Helper()
 	// Nodes have a loopback address of their own where there is one, so that no client's port is ever theirs while
 	// they are dead.
@@ -49,7 +49,7 @@ func startFleet(t *testing.T, headTimeout string) *fleet {
 		f.nodes = append(f.nodes, n)
 		list = append(list, fmt.Sprintf("%q", n.name+"="+n.addr))
 	}
-	f.balancer = serveConfig(t, 1, fmt.Sprintf(fleetConfig, headTimeout, strings.Join(list, ", ")))
+	f.balancer = serveConfig(t, 1, fmt.Sprintf(fleetConfig, probes, headTimeout, strings.Join(list, ", ")))
 	rnd := rand.NewChaCha8([32]byte{1})
 	for _, size := range []int{1, 100, 4 << 10, 20 << 10, 100 << 10} {
 		body := make([]byte, size)
@@ -85,7 +85,7 @@ func (f *fleet) load(t *testing.T, rate int) *load {
 		if c.n%2 == 1 {
 			body = f.bodies[c.n/2%len(f.bodies)]
 		}
-		exchange(ctx, client, f.url(fmt.Sprintf("/r/app/f%d?ms=5", c.key)), body, c)
+		exchange(ctx, client, f.url(fmt.Sprintf("/r/app/f%d?ms=20", c.key)), body, c)
 	})
 }
 
@@ -133,7 +133,7 @@ func judgeHomes(t *testing.T, homes [fleetKeys]string, victim string, calls []*c
 // TestKilledNodeFailsOnlyWhatWasInFlightOnIt kills one of five nodes under load, and starts it again.
 func TestKilledNodeFailsOnlyWhatWasInFlightOnIt(t *testing.T) {
 	const rate = 2000
-	f := startFleet(t, "10s")
+	f := startFleet(t, time.Second, 10*time.Second)
 	homes := f.homes(t)
 	victim := f.busiest(homes)
 	l := f.load(t, rate)
@@ -165,8 +165,8 @@ func TestKilledNodeFailsOnlyWhatWasInFlightOnIt(t *testing.T) {
 			if failed++; c.post {
 				posts++
 			}
-			if !atKill {
-				errs.Errorf("failed, and was not in flight at the kill (%v to %v): %v", killed.Format("05.000"), dead.Format("05.000"), c)
+			if !atKill || c.node != victim.name {
+				errs.Errorf("failed, and was not in flight on the node at the kill (%v to %v): %v", killed.Format("05.000"), dead.Format("05.000"), c)
 			}
 		}
 	}
@@ -188,7 +188,7 @@ func TestKilledNodeFailsOnlyWhatWasInFlightOnIt(t *testing.T) {
 func TestSilentNodeDoesBoundedDamage(t *testing.T) {
 	const rate = 500
 	const headTimeout = time.Second
-	f := startFleet(t, headTimeout.String())
+	f := startFleet(t, 200*time.Millisecond, headTimeout)
 	homes := f.homes(t)
 	victim := f.busiest(homes)
 	l := f.load(t, rate)
@@ -223,8 +223,9 @@ func TestSilentNodeDoesBoundedDamage(t *testing.T) {
 	}
 	t.Logf("%d calls at %d/s; found out after %v (%s); %d failed; the longest took %v", len(calls), rate,
 		found.Sub(stopped).Round(time.Millisecond), n.Reason, failed, longest.Round(time.Millisecond))
-	// The limit of a node is about 10 where the others have next to nothing in flight.
-	if most := 12 * int(1+found.Sub(stopped)/headTimeout); failed > most {
+	// A node that keeps what it gets comes to its limit i where i = a + 5·√a for the mean a = (8 + i) / 5, with 8 in flight
+	// on the four others: about 16.
+	if most := 20 * int(1+found.Sub(stopped)/headTimeout); failed > most {
 		t.Errorf("%d calls failed, want at most %d: what one node may have in flight, once per timeout", failed, most)
 	}
 	if longest > headTimeout+2*time.Second {

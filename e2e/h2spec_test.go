@@ -2,9 +2,12 @@ package e2e
 
 import (
 	"encoding/xml"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -13,7 +16,11 @@ import (
 func TestH2spec(t *testing.T) {
 	t.Parallel()
 	bin := tool(t, "h2spec")
-	nodes := nodeList(echoes(t, 2)...)
+	text := strings.Repeat("some of the cases need more than a few bytes to make DATA frames of\n", 10)
+	nodes := newNode(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		io.WriteString(w, text)
+	}))
 	t.Run("clear", func(t *testing.T) {
 		h2spec(t, bin, serve(t, "--nodes", nodes).addr)
 	})

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -23,7 +24,6 @@ type call struct {
 	node, why   string
 	err         error // no whole answer, or a wrong one
 	connections int   // it was tried on; more than one: the client's transport tried again
-	reused      bool  // the connection had served before
 }
 
 func (c *call) failed() bool { return c.err != nil || c.status != http.StatusOK || c.connections > 1 }
@@ -128,10 +128,7 @@ func (l *load) finish() []*call {
 func exchange(ctx context.Context, client *http.Client, url string, body []byte, c *call) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
-		c.connections++
-		c.reused = i.Reused
-	}})
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { c.connections++ }})
 	method, content := http.MethodGet, io.Reader(nil)
 	if c.post = body != nil; c.post {
 		// A plain reader: the transport could not send it twice if it wanted to.
@@ -150,7 +147,9 @@ func exchange(ctx context.Context, client *http.Client, url string, body []byte,
 	}
 	defer resp.Body.Close()
 	got, err := io.ReadAll(resp.Body)
-	c.status, c.node, c.why, c.err = resp.StatusCode, resp.Header.Get("Node"), resp.Header.Get("Roost-Why"), err
+	// A node says who it is; where none answered, the balancer says whom it asked last.
+	c.node = cmp.Or(resp.Header.Get("Node"), resp.Header.Get("Roost-Node"))
+	c.status, c.why, c.err = resp.StatusCode, resp.Header.Get("Roost-Why"), err
 	if err != nil || c.status != http.StatusOK {
 		if err == nil {
 			c.err = fmt.Errorf("%.200s", got)
