@@ -1,6 +1,10 @@
 package roost
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // Ownership says what may happen to a key of a pool when its home is full or out of reach.
 type Ownership uint8
@@ -84,10 +88,21 @@ type Exception struct {
 // Row is a slot's candidates in order: its homes, then its successors, then NoNode when the roster is shorter.
 type Row [RowLen]NodeRef
 
-// Page is 256 neighbouring slots and the exceptions whose keys fall into them, sorted by Key.
+// Page is 256 neighbouring slots and the exceptions whose keys fall into them.
 type Page struct {
 	Rows       [PageSlots]Row
-	Exceptions []Exception
+	Exceptions []Exception // sorted by Key; SetExceptions writes it
+	has        [4]uint64   // bits by the low 8 bits of the keys of Exceptions: most keys need not be searched for
+}
+
+// SetExceptions gives a page that is not yet in use its exceptions. It keeps and sorts the slice.
+func (p *Page) SetExceptions(ex []Exception) {
+	slices.SortFunc(ex, func(a, b Exception) int { return cmp.Compare(a.Key, b.Key) })
+	p.Exceptions, p.has = ex, [4]uint64{}
+	for i := range ex {
+		k := ex[i].Key
+		p.has[k>>6&3] |= 1 << (k & 63)
+	}
 }
 
 // Table places every key of one pool. It is immutable once built. Homes(table, agreed dead, key) is pure and complete:
@@ -119,25 +134,21 @@ func (t *Table) SlotOf(k KeyHash) uint32 { return uint32(uint64(k) >> (64 - t.Sl
 // Row returns a slot's candidates. It must not be changed.
 func (t *Table) Row(slot uint32) *Row { return &t.Pages[slot>>PageBits].Rows[slot&(PageSlots-1)] }
 
-// Exception returns the exception of a key, or nil. Most pages have none, so the usual cost is one length check.
+// Exception returns the exception of a key, or nil.
 func (t *Table) Exception(k KeyHash) *Exception {
-	ex := t.Pages[t.SlotOf(k)>>PageBits].Exceptions
-	if len(ex) == 0 {
+	p := t.Pages[t.SlotOf(k)>>PageBits]
+	if p.has[k>>6&3]&(1<<(k&63)) == 0 {
+		return nil // the usual case
+	}
+	return p.find(k)
+}
+
+func (p *Page) find(k KeyHash) *Exception {
+	i, ok := slices.BinarySearchFunc(p.Exceptions, k, func(e Exception, k KeyHash) int { return cmp.Compare(e.Key, k) })
+	if !ok {
 		return nil
 	}
-	lo, hi := 0, len(ex)
-	for lo < hi {
-		m := int(uint(lo+hi) >> 1)
-		if ex[m].Key < k {
-			lo = m + 1
-		} else {
-			hi = m
-		}
-	}
-	if lo < len(ex) && ex[lo].Key == k {
-		return &ex[lo]
-	}
-	return nil
+	return &p.Exceptions[i]
 }
 
 // Walk yields a key's candidates in order: the homes of its exception or slot, the rest of its slot's row, then every
@@ -215,25 +226,36 @@ func (w *Walk) turn(start int) NodeRef {
 // policy or exception asks for while that many nodes live. It is pure: same table and same deaths give the same homes
 // on every balancer, and a death changes only the keys that had the dead node among their homes.
 func (t *Table) Homes(dead *Liveness, k KeyHash, dst []NodeRef) []NodeRef {
-	w := t.Walk(k)
 	start := len(dst)
-next:
-	for len(dst)-start < w.Homes {
-		r, _ := w.Next()
+	homes := t.Row(t.SlotOf(k))[:t.Policy.Homes]
+	if ex := t.Exception(k); ex != nil && len(ex.Homes) > 0 {
+		homes = ex.Homes
+	}
+	for _, r := range homes {
+		if r != NoNode && t.serves(dead, r) {
+			dst = append(dst, r)
+		}
+	}
+	if len(dst)-start == len(homes) {
+		return dst // the usual case, without the cost of a walk
+	}
+	w := t.Walk(k)
+	for len(dst)-start < len(homes) {
+		r, home := w.Next()
 		if r == NoNode {
 			break
 		}
-		if n := &t.Roster[r]; n.Share == 0 || n.Closed || dead.IsDead(r) {
-			continue
+		if !home && t.serves(dead, r) && !slices.Contains(dst[start:], r) {
+			dst = append(dst, r)
 		}
-		for _, d := range dst[start:] {
-			if d == r {
-				continue next
-			}
-		}
-		dst = append(dst, r)
 	}
 	return dst
+}
+
+// serves tells whether a node can be a home, given the agreed deaths.
+func (t *Table) serves(dead *Liveness, r NodeRef) bool {
+	n := &t.Roster[r]
+	return n.Share > 0 && !n.Closed && !dead.IsDead(r)
 }
 
 // Liveness is what is agreed about one table's nodes, as bits by NodeRef. Only agreed deaths move homes.

@@ -263,13 +263,7 @@ func bench(t testing.TB, nodes int) *roost.PoolView {
 		at := p.Table.SlotOf(hash) >> roost.PageBits
 		page := *pages[at]
 		hot := roost.Exception{Key: hash, Cause: roost.HotKey, Homes: []roost.NodeRef{1, 2, 3}}
-		page.Exceptions = append(slices.Clone(page.Exceptions), hot)
-		slices.SortFunc(page.Exceptions, func(a, b roost.Exception) int {
-			if a.Key < b.Key {
-				return -1
-			}
-			return 1
-		})
+		page.SetExceptions(append(slices.Clone(page.Exceptions), hot))
 		pages[at] = &page
 	}
 	table := *p.Table

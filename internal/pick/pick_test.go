@@ -450,7 +450,7 @@ func with(p *roost.PoolView, k *roost.Key, cause roost.Cause, homes ...roost.Nod
 	t.Pages = slices.Clone(t.Pages)
 	hash := t.Hash.Sum(k.Bytes)
 	page := *t.Pages[t.SlotOf(hash)>>roost.PageBits]
-	page.Exceptions = []roost.Exception{{Key: hash, Cause: cause, Homes: homes}}
+	page.SetExceptions([]roost.Exception{{Key: hash, Cause: cause, Homes: homes}})
 	t.Pages[t.SlotOf(hash)>>roost.PageBits] = &page
 	p.Table = &t
 }

@@ -1,7 +1,6 @@
 package place
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -47,12 +46,13 @@ func except(t, prev *roost.Table, pins []roost.PinIntent) error {
 		}
 		placed[ex.Key] = ex
 	}
+	byPage := map[*roost.Page][]roost.Exception{}
 	for _, ex := range placed {
 		p := t.Pages[t.SlotOf(ex.Key)>>roost.PageBits]
-		p.Exceptions = append(p.Exceptions, ex)
+		byPage[p] = append(byPage[p], ex)
 	}
-	for _, p := range t.Pages {
-		slices.SortFunc(p.Exceptions, func(a, b roost.Exception) int { return cmp.Compare(a.Key, b.Key) })
+	for p, list := range byPage {
+		p.SetExceptions(list)
 	}
 	return nil
 }

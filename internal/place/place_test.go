@@ -415,7 +415,7 @@ func TestOtherExceptionsOutliveABuildButNotAPin(t *testing.T) {
 	prev := build(t, nil, input(many(4)))
 	hash := prev.Hash.Sum([]byte("hot"))
 	page := *prev.Pages[prev.SlotOf(hash)>>roost.PageBits]
-	page.Exceptions = []roost.Exception{{Key: hash, Cause: roost.HotKey, Homes: []roost.NodeRef{1, 2, 3}}}
+	page.SetExceptions([]roost.Exception{{Key: hash, Cause: roost.HotKey, Homes: []roost.NodeRef{1, 2, 3}}})
 	with := *prev
 	with.Pages = slices.Clone(prev.Pages)
 	with.Pages[prev.SlotOf(hash)>>roost.PageBits] = &page
