@@ -214,7 +214,7 @@ func (b *Body) digit(c byte) Reason {
 	}
 	v := c - '0'
 	if v > 9 {
-		v = c | 0x20 - 'a' + 10
+		v = (c | 0x20) - 'a' + 10
 	}
 	b.left = b.left<<4 | int64(v)
 	b.digits++

@@ -8,7 +8,7 @@ import (
 // What a byte may be part of.
 const (
 	isToken  = 1 << iota // tchar (RFC 9110, 5.6.2)
-	isTarget             // a request target: visible ASCII but '#'. Stricter than RFC 3986 only where meaning could change
+	isTarget             // a request target: visible ASCII but '#'. Quotes, braces and the like are no URI characters, but common
 	isHost               // a host that is not an IP literal: unreserved and sub-delims (RFC 3986, 3.2.2), see hostPort
 	isIPv6               // the inside of an IP literal
 	isHex
@@ -16,25 +16,25 @@ const (
 )
 
 const (
-	alpha  = isToken | isTarget | isHost
-	alphaF = alpha | isIPv6 | isHex
-	digit  = alphaF | isDigit
+	plain      = isToken | isTarget | isHost
+	plainHex   = plain | isIPv6 | isHex
+	plainDigit = plainHex | isDigit
 )
 
 // class holds what each byte may be part of. It is a constant in all but name: nothing writes to it.
 var class = [256]uint8{
-	'!': alpha, '"': isTarget, '#': isToken, '$': alpha, '%': isToken | isTarget, '&': alpha, '\'': alpha,
-	'(': isTarget | isHost, ')': isTarget | isHost, '*': alpha, '+': alpha, ',': isTarget, '-': alpha, '.': alpha | isIPv6, '/': isTarget,
-	'0': digit, '1': digit, '2': digit, '3': digit, '4': digit, '5': digit, '6': digit, '7': digit, '8': digit, '9': digit,
+	'!': plain, '"': isTarget, '#': isToken, '$': plain, '%': isToken | isTarget, '&': plain, '\'': plain,
+	'(': isTarget | isHost, ')': isTarget | isHost, '*': plain, '+': plain, ',': isTarget, '-': plain, '.': plain | isIPv6, '/': isTarget,
+	'0': plainDigit, '1': plainDigit, '2': plainDigit, '3': plainDigit, '4': plainDigit, '5': plainDigit, '6': plainDigit, '7': plainDigit, '8': plainDigit, '9': plainDigit,
 	':': isTarget | isIPv6, ';': isTarget | isHost, '<': isTarget, '=': isTarget | isHost, '>': isTarget, '?': isTarget, '@': isTarget,
-	'A': alphaF, 'B': alphaF, 'C': alphaF, 'D': alphaF, 'E': alphaF, 'F': alphaF, 'G': alpha, 'H': alpha, 'I': alpha, 'J': alpha,
-	'K': alpha, 'L': alpha, 'M': alpha, 'N': alpha, 'O': alpha, 'P': alpha, 'Q': alpha, 'R': alpha, 'S': alpha, 'T': alpha,
-	'U': alpha, 'V': alpha, 'W': alpha, 'X': alpha, 'Y': alpha, 'Z': alpha,
-	'[': isTarget, '\\': isTarget, ']': isTarget, '^': isToken | isTarget, '_': alpha, '`': isToken | isTarget,
-	'a': alphaF, 'b': alphaF, 'c': alphaF, 'd': alphaF, 'e': alphaF, 'f': alphaF, 'g': alpha, 'h': alpha, 'i': alpha, 'j': alpha,
-	'k': alpha, 'l': alpha, 'm': alpha, 'n': alpha, 'o': alpha, 'p': alpha, 'q': alpha, 'r': alpha, 's': alpha, 't': alpha,
-	'u': alpha, 'v': alpha, 'w': alpha, 'x': alpha, 'y': alpha, 'z': alpha,
-	'{': isTarget, '|': isToken | isTarget, '}': isTarget, '~': alpha,
+	'A': plainHex, 'B': plainHex, 'C': plainHex, 'D': plainHex, 'E': plainHex, 'F': plainHex, 'G': plain, 'H': plain, 'I': plain, 'J': plain,
+	'K': plain, 'L': plain, 'M': plain, 'N': plain, 'O': plain, 'P': plain, 'Q': plain, 'R': plain, 'S': plain, 'T': plain,
+	'U': plain, 'V': plain, 'W': plain, 'X': plain, 'Y': plain, 'Z': plain,
+	'[': isTarget, '\\': isTarget, ']': isTarget, '^': isToken | isTarget, '_': plain, '`': isToken | isTarget,
+	'a': plainHex, 'b': plainHex, 'c': plainHex, 'd': plainHex, 'e': plainHex, 'f': plainHex, 'g': plain, 'h': plain, 'i': plain, 'j': plain,
+	'k': plain, 'l': plain, 'm': plain, 'n': plain, 'o': plain, 'p': plain, 'q': plain, 'r': plain, 's': plain, 't': plain,
+	'u': plain, 'v': plain, 'w': plain, 'x': plain, 'y': plain, 'z': plain,
+	'{': isTarget, '|': isToken | isTarget, '}': isTarget, '~': plain,
 }
 
 // span counts how many bytes at the beginning of b are of the class.

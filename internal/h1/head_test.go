@@ -132,6 +132,19 @@ func TestHeadsMeanWhatTheySay(t *testing.T) {
 	}
 }
 
+func TestMethodsAreToldApart(t *testing.T) {
+	for name, want := range map[string]Method{
+		"GET": GET, "HEAD": HEAD, "POST": POST, "PUT": PUT, "DELETE": DELETE, "OPTIONS": OPTIONS, "TRACE": TRACE, "PATCH": PATCH,
+		"get": MethodOther, "GETS": MethodOther, "PURGE": MethodOther,
+	} {
+		var p Parser
+		var h Head
+		if done, err := p.Parse([]byte(name+" / HTTP/1.0\r\n\r\n"), &h); !done || err != nil || h.Method != want {
+			t.Errorf("%s: %d, %v, %v", name, h.Method, done, err)
+		}
+	}
+}
+
 func TestFormsOfTheTarget(t *testing.T) {
 	for _, c := range []struct {
 		line                      string

@@ -24,10 +24,8 @@ func (p *Parser) mean(b []byte, f Field, h *Head) (r Reason) {
 		h.Chunked = true
 		return transferCoding(b, f.Value)
 	case Upgrade:
-		if p.upgraded {
-			return ErrUpgradeDuplicate // Head has room for one; nobody sends two
-		}
-		p.upgraded, p.protocols = true, f.Value
+		p.upgrades++
+		p.protocols = f.Value
 	}
 	if h.Kind == Response {
 		return 0
@@ -50,11 +48,10 @@ func (p *Parser) mean(b []byte, f Field, h *Head) (r Reason) {
 		}
 		h.Expect100 = true
 	case TE:
-		for el, rest, more := cut(b, f.Value); ; el, rest, more = cut(b, rest) {
+		for rest, more := f.Value, true; more; {
+			var el Span
+			el, rest, more = cut(b, rest)
 			h.TETrailers = h.TETrailers || equalFold(b[el.Off:el.End], "trailers")
-			if !more {
-				break
-			}
 		}
 	}
 	return 0
@@ -73,12 +70,27 @@ func (p *Parser) finish(b []byte, h *Head) Reason {
 	if contentForbidden(h) && (h.Chunked || h.Length > 0) {
 		return ErrContentForbidden
 	}
-	// Over HTTP/1.0 an upgrade cannot be asked for (RFC 9110, 7.8).
-	if p.upgrade && h.Minor > 0 && p.protocols.Len() > 0 {
-		h.Upgrade = p.protocols
-		return protocols(b, h.Upgrade)
+	return p.settle(b, h)
+}
+
+// settle judges the protocols that Upgrade names, which count only if Connection lists upgrade, and not in HTTP/1.0
+// (RFC 9110, 7.8). Outside of a 101 a server only advertises: then nothing hangs on them, and a mistake makes them void.
+func (p *Parser) settle(b []byte, h *Head) (r Reason) {
+	if !p.upgrade || p.upgrades == 0 || h.Minor == 0 {
+		return 0
 	}
-	return 0
+	if p.upgrades > 1 {
+		r = ErrUpgradeDuplicate // a list may come in two fields, but nobody who means to switch sends it so
+	} else {
+		r = protocols(b, p.protocols)
+	}
+	switch {
+	case r == 0:
+		h.Upgrade = p.protocols
+	case h.Kind == Response && h.Status != 101:
+		return 0
+	}
+	return r
 }
 
 // host judges the Host field beside the request target (RFC 9112, 3.2).

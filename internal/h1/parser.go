@@ -6,7 +6,8 @@ type Limits struct {
 	Fields int // field lines
 }
 
-// The default limits: what HAProxy takes (tune.bufsize, tune.http.maxhdr), so that a head which passed there passes here.
+// The default limits: what HAProxy (tune.bufsize) and Apache httpd (LimitRequestFields) take, so that a head which passed
+// there passes here.
 const (
 	DefaultHead   = 16 << 10
 	DefaultFields = 100
@@ -15,8 +16,8 @@ const (
 // maxHead bounds what a configuration may ask for; spans count in 32 bits.
 const maxHead = 1 << 30
 
-// Parser reads one head from bytes that arrive in pieces. It goes from left to right and looks at each byte once: what is
-// wrong is refused at the first wrong byte, and a head that comes byte by byte costs no more than its length.
+// Parser reads one head from bytes that arrive in pieces. It goes from left to right and begins no line again: what is wrong
+// is refused at the first wrong byte, and a head that comes byte by byte costs no more than its length.
 //
 // The zero Parser is ready for a request, with default limits.
 type Parser struct {
@@ -30,8 +31,8 @@ type Parser struct {
 	reader lineReader
 
 	upgrade   bool // Connection lists upgrade
-	upgraded  bool // an Upgrade field was seen
-	protocols Span // its value
+	upgrades  int  // Upgrade fields seen
+	protocols Span // value of the last of them
 }
 
 // stage is where in the head the next byte stands.

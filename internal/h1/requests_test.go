@@ -270,6 +270,8 @@ var requests = []message{
 	{"upgrade to a version of nothing", "GET / HTTP/1.1¶Host: a¶Connection: upgrade¶Upgrade: /1¶¶", ErrUpgradeInvalid},
 	{"upgrade to no version", "GET / HTTP/1.1¶Host: a¶Connection: upgrade¶Upgrade: a/¶¶", ErrUpgradeInvalid},
 	{"upgrade to two versions", "GET / HTTP/1.1¶Host: a¶Connection: upgrade¶Upgrade: a/1/2¶¶", ErrUpgradeInvalid},
+	{"two upgrades without an option", "GET / HTTP/1.1¶Host: a¶Upgrade: a¶Upgrade: b¶Connection: close¶¶", ok},
+	{"two upgrades in 1.0", "GET / HTTP/1.0¶Upgrade: a¶Upgrade: b¶Connection: upgrade¶¶", ok},
 	{"two upgrades", "GET / HTTP/1.1¶Host: a¶Upgrade: websocket¶Connection: upgrade¶Upgrade: h2c¶¶", ErrUpgradeDuplicate},
 	{"expect", "POST / HTTP/1.1¶Host: a¶Expect: 100-Continue¶Content-Length: 1¶¶", ok},
 	{"unknown expectation", "POST / HTTP/1.1¶Host: a¶Expect: 200-ok¶¶", ErrExpectUnknown},

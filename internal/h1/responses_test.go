@@ -95,7 +95,10 @@ var responses = []message{
 	{"Connection names the length", "HTTP/1.1 200 OK¶Connection: content-length¶Content-Length: 1¶¶", ErrConnectionProtected},
 	{"too many options", "HTTP/1.1 200 OK¶Connection: a,b,c,d,e,f,g,h¶Connection: i¶¶", ErrConnectionTooMany},
 	{"switching", "HTTP/1.1 101 Switching Protocols¶Upgrade: websocket¶Connection: Upgrade¶¶", ok},
-	{"two upgrades", "HTTP/1.1 101 Switching Protocols¶Upgrade: a¶Upgrade: b¶¶", ErrUpgradeDuplicate},
+	{"two upgrades", "HTTP/1.1 101 Switching Protocols¶Upgrade: a¶Upgrade: b¶Connection: upgrade¶¶", ErrUpgradeDuplicate},
+	{"two upgrades advertised", "HTTP/1.1 200 OK¶Upgrade: h2¶Upgrade: h2,h2c¶Connection: upgrade¶¶", ok},
+	{"malformed upgrade advertised", "HTTP/1.1 200 OK¶Upgrade: a;b¶Connection: upgrade¶¶", ok},
+	{"upgrade required", "HTTP/1.1 426 Upgrade Required¶Upgrade: TLS/1.3¶Connection: upgrade¶¶", ok},
 	{"malformed upgrade", "HTTP/1.1 101 Switching Protocols¶Upgrade: a;b¶Connection: upgrade¶¶", ErrUpgradeInvalid},
 	{"fields of requests", "HTTP/1.1 200 OK¶Host: /¶Host: @¶Expect: x¶TE: trailers¶¶", ok},
 }

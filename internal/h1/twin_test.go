@@ -170,14 +170,16 @@ func read(k Kind, l Limits, in []byte) (w twin, ok bool) {
 	if len(w.options) > 8 {
 		return w, false
 	}
-	if v := w.values("Upgrade"); len(v) > 1 {
-		return w, false
-	} else if len(v) == 1 && asked && !old {
-		w.upgrade = v[0]
+	if v := w.values("Upgrade"); len(v) > 0 && asked && !old {
+		bad := len(v) > 1
 		for _, p := range w.list("Upgrade") {
-			if !protocol.MatchString(p) {
-				return w, false
-			}
+			bad = bad || !protocol.MatchString(p)
+		}
+		if bad && (k == Request || status == "101") {
+			return w, false
+		}
+		if !bad {
+			w.upgrade = v[0]
 		}
 	}
 	if k == Response {
