@@ -499,7 +499,7 @@ func TestRandomMessagesAgreeWithTheTwins(t *testing.T) {
 	d := deal{rand.New(rand.NewPCG(1, 2))}
 	l := Limits{Head: 200, Fields: 5}
 	accepted := map[string]int{}
-	for range 20000 {
+	for range 8000 {
 		for _, k := range []Kind{Request, Response} {
 			in := d.head(k)
 			whole := parse(k, l, in)
