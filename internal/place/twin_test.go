@@ -39,7 +39,7 @@ func rowOf(t *roost.Table, slot uint32) roost.Row {
 
 func TestBestNodesAreThoseOfSorting(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 1))
-	for round := range 60 {
+	for round := range 25 {
 		in := Input{Pool: "p", Hash: HashFor(fmt.Sprint(round)), Policy: roost.Policy{Homes: 1}}
 		kinds := 1 + rnd.IntN(3)*rnd.IntN(50) // how many weights there are
 		for i := range 1 + rnd.IntN(120) {
@@ -146,7 +146,7 @@ func TestStridesVisitEveryNodeOnce(t *testing.T) {
 
 // Random histories, checked after each step against what Build promises.
 func TestEveryHistoryKeepsThePromises(t *testing.T) {
-	histories, steps := 10, 25
+	histories, steps := 6, 25
 	for seed := range uint64(histories) {
 		rnd := rand.New(rand.NewPCG(seed, 5))
 		in := Input{Pool: "p", Hash: HashFor("history"), Policy: roost.Policy{Homes: 3}}
@@ -340,7 +340,7 @@ func TestRowsAreHomesThenRank(t *testing.T) {
 	}
 	all := slices.Clone(in.Nodes)
 	var prev *roost.Table
-	for range 40 {
+	for range 20 {
 		rnd.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		in.Nodes = slices.Clone(all[:5+rnd.IntN(35)])
 		if rnd.IntN(2) == 0 {
