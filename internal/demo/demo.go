@@ -65,7 +65,7 @@ func (o Options) withDefaults() Options {
 	}
 	set(&o.Nodes, 5)
 	set(&o.Functions, 200)
-	set(&o.Capacity, o.Functions*2/5)
+	set(&o.Capacity, max(o.Functions*2/5, 1))
 	if o.Rate == 0 {
 		o.Rate = 400
 	}
@@ -83,8 +83,9 @@ type Result struct {
 // Run shows the demo until its time is over or ctx ends, which is no error, and prints the result.
 func Run(ctx context.Context, o Options) (Result, error) {
 	o = o.withDefaults()
-	if o.Rate > MaxRate || o.Functions > MaxFunctions || o.Nodes < 2 {
-		return Result{}, fmt.Errorf("at most %d calls per second and %d functions, at least 2 nodes", MaxRate, MaxFunctions)
+	if !(o.Rate > 0 && o.Rate <= MaxRate) || o.Functions < 1 || o.Functions > MaxFunctions || o.Nodes < 2 || o.Capacity < 1 {
+		return Result{}, fmt.Errorf("a demo needs up to %d calls per second, up to %d functions, at least 2 nodes and room on them", MaxRate,
+			MaxFunctions)
 	}
 	s := &show{o: o, victim: int(o.Seed % uint64(o.Nodes))}
 	for i := range s.sides {
@@ -196,7 +197,7 @@ func (s *show) startRobin() (stop func() error, err error) {
 		return nil, fmt.Errorf("listen for round robin: %w", err)
 	}
 	s.sides[sideRobin].addr = ln.Addr().String()
-	robin := newRobin(addrs)
+	robin := newRobin(addrs, s.clients())
 	closeAll := serveHTTP(ln, robin)
 	return func() error {
 		defer robin.tr.CloseIdleConnections()

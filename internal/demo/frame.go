@@ -137,6 +137,10 @@ func summary(s state) string {
 	}
 	fmt.Fprintf(&b, "Failed calls: %s of %s through Roost, %s of %s through round robin.\n", count(a.Failed), count(a.Calls), count(r.Failed),
 		count(r.Calls))
+	if late := max(a.Late, r.Late); late > a.Calls/100 {
+		fmt.Fprintf(&b, "This machine was too busy: %s calls went out more than %s late. Try --rate %.0f.\n", count(late), latency(lateAfter),
+			max(s.o.Rate/4, 1))
+	}
 	return b.String()
 }
 

@@ -47,7 +47,7 @@ func after() state {
 		Restarts: 47, First: 2}
 	s.Roost.Calls, s.Roost.Cold, s.Roost.Called = 7954, 247, 200
 	s.RoundRobin.Kill = &Kill{At: 10 * time.Second, Cold: 1186, Called: 198, P50: 1400 * time.Microsecond, P99: 271 * time.Millisecond}
-	s.RoundRobin.Calls, s.RoundRobin.Cold, s.RoundRobin.Called = 7954, 2286, 200
+	s.RoundRobin.Calls, s.RoundRobin.Cold, s.RoundRobin.Called, s.RoundRobin.Late = 7954, 2286, 200, 120
 	return s
 }
 

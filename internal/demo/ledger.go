@@ -10,6 +10,7 @@ import (
 type Side struct {
 	Calls     int // answered or failed
 	Failed    int
+	Late      int           // calls that went out late: this machine was too busy
 	Called    int           // functions called at least once
 	Cold      int           // cold starts
 	P50, P99  time.Duration // latency over the last two seconds, from when a call was due
@@ -156,6 +157,13 @@ func (l *ledger) answered(at, took time.Duration, ok bool) {
 	}
 	l.recent = append(l.recent, answer{at, took})
 	l.forget(at)
+}
+
+// late counts a call that went out late.
+func (l *ledger) late() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.side.Late++
 }
 
 // forget drops answers that are older than the window.

@@ -14,9 +14,11 @@ import (
 )
 
 const (
-	// maxInFlight bounds the calls under way on one side; those beyond it fail at once. At the default rate it is more
-	// than comes in while a node hangs for two seconds.
-	maxInFlight = 1024
+	// maxQueue bounds the calls of one side that are due and wait for a client, because the machine or a side is too slow;
+	// those beyond it fail. At the default rate it is five seconds' worth.
+	maxQueue = 2048
+	// lateAfter is when a call that was due and did not go out says that the machine is too busy: a scheduler's slices.
+	lateAfter = 50 * time.Millisecond
 	// callTimeout bounds one call: many times a cold start.
 	callTimeout = 10 * time.Second
 	// skew is the Zipf exponent of the functions' popularity: the first of 200 gets 13 % of the calls, the last 0.1 %.
@@ -47,31 +49,51 @@ func choose(shares []float64, rnd *rand.Rand) int {
 // Calls come at random and independently (a Poisson process), as those of many clients do.
 func (s *show) load(ctx context.Context) {
 	rnd, shares := s.rand(), popularity(s.o.Functions)
-	tr := keepAlive()
+	tr := keepAlive(s.clients())
 	defer tr.CloseIdleConnections()
-	var callers [2]caller
-	for i := range s.sides {
-		callers[i] = caller{side: &s.sides[i], tr: tr, start: s.start, room: make(chan struct{}, maxInFlight)}
-	}
 	// The last calls end by themselves: a call cut by the end of the demo would count as failed.
 	calls := context.WithoutCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	var queues [2]chan call
+	for i := range s.sides {
+		c := &caller{side: &s.sides[i], tr: tr, start: s.start}
+		queues[i] = make(chan call, maxQueue)
+		defer close(queues[i])
+		for range s.clients() {
+			wg.Go(func() { c.work(calls, queues[i]) })
+		}
+	}
 	wait := time.NewTimer(0)
 	defer wait.Stop()
 	for due := time.Duration(0); ; {
 		due += time.Duration(rnd.ExpFloat64() / s.o.Rate * float64(time.Second))
-		fn := choose(shares, rnd)
+		next := call{choose(shares, rnd), due}
 		wait.Reset(due - time.Since(s.start))
 		select {
 		case <-ctx.Done():
-			callers[sideRoost].wg.Wait()
-			callers[sideRobin].wg.Wait()
 			return
 		case <-wait.C:
 		}
-		for i := range callers {
-			callers[i].call(calls, fn, due)
+		for i := range queues {
+			select {
+			case queues[i] <- next:
+			default:
+				s.sides[i].ledger.answered(due, 0, false)
+			}
 		}
 	}
+}
+
+// clients is how many calls can be under way on one side: if all of them wait for a cold start, as many again.
+func (s *show) clients() int {
+	return 32 + int(2*s.o.Rate*s.o.Cold.Seconds())
+}
+
+// call is a call of a function that is due at a time from the start.
+type call struct {
+	fn  int
+	due time.Duration
 }
 
 // caller is the clients of one side.
@@ -79,24 +101,18 @@ type caller struct {
 	side  *side
 	tr    *http.Transport
 	start time.Time
-	room  chan struct{}
-	wg    sync.WaitGroup
 }
 
-// call calls a function that was due at a time from the start, and returns without waiting for it.
-func (c *caller) call(ctx context.Context, fn int, due time.Duration) {
-	select {
-	case c.room <- struct{}{}:
-	default:
-		c.side.ledger.answered(due, 0, false)
-		return
-	}
-	c.wg.Go(func() {
-		err := c.get(ctx, fn)
-		<-c.room
+// work is one client: it makes calls, one after the other.
+func (c *caller) work(ctx context.Context, queue <-chan call) {
+	for next := range queue {
+		if time.Since(c.start)-next.due > lateAfter {
+			c.side.ledger.late()
+		}
+		err := c.get(ctx, next.fn)
 		now := time.Since(c.start)
-		c.side.ledger.answered(now, now-due, err == nil)
-	})
+		c.side.ledger.answered(now, now-next.due, err == nil)
+	}
 }
 
 func (c *caller) get(ctx context.Context, fn int) error {

@@ -63,11 +63,11 @@ func TestRoundRobinPassesOverANodeThatRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newRobin(addrs)
+	r := newRobin(addrs, 9)
 	defer r.tr.CloseIdleConnections()
 	stop := serveHTTP(ln, r)
 	defer stop()
-	c := caller{side: &side{addr: ln.Addr().String()}, tr: keepAlive()}
+	c := caller{side: &side{addr: ln.Addr().String()}, tr: keepAlive(9)}
 	defer c.tr.CloseIdleConnections()
 	for range 9 {
 		if err := c.get(t.Context(), 5); err != nil {

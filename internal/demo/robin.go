@@ -27,8 +27,9 @@ type robinNode struct {
 // robinOut is how long a node is left out: nginx's fail_timeout.
 const robinOut = 10 * time.Second
 
-func newRobin(addrs []string) *robin {
-	r := &robin{nodes: make([]robinNode, len(addrs)), tr: keepAlive()}
+// newRobin balances over addresses, and keeps up to conns connections to each.
+func newRobin(addrs []string, conns int) *robin {
+	r := &robin{nodes: make([]robinNode, len(addrs)), tr: keepAlive(conns)}
 	for i, addr := range addrs {
 		r.nodes[i].addr = addr
 	}
@@ -63,7 +64,7 @@ func (r *robin) RoundTrip(req *http.Request) (resp *http.Response, err error) {
 	return nil, err
 }
 
-// keepAlive is a transport that keeps every connection the demo can need, and goes through no proxy.
-func keepAlive() *http.Transport {
-	return &http.Transport{MaxIdleConnsPerHost: maxInFlight, DisableCompression: true}
+// keepAlive is a transport that keeps connections, and goes through no proxy.
+func keepAlive(conns int) *http.Transport {
+	return &http.Transport{MaxIdleConnsPerHost: conns, DisableCompression: true}
 }
