@@ -1,7 +1,6 @@
 package std
 
 import (
-	"errors"
 	"time"
 
 	"roost"
@@ -33,8 +32,10 @@ func (k *work) bulk(set *roost.PoolSettings) (roost.Fault, error) {
 		n.readWithin(set.BodyTimeout, k.e.o.Now())
 		m, err := p.in(&n.wire, most(raw))
 		switch {
+		case isTimeout(err) && k.up.lively(set.BodyTimeout):
+			continue
 		case isTimeout(err):
-			return roost.FaultTimeout, errors.New("no more of the response body in time")
+			return roost.FaultTimeout, errAnswerSlow
 		case err != nil:
 			return roost.FaultReset, err
 		case m == 0 && flow.Body.EOF() == nil:
@@ -42,6 +43,7 @@ func (k *work) bulk(set *roost.PoolSettings) (roost.Fault, error) {
 		case m == 0:
 			return roost.FaultReset, h1.ErrTruncated
 		}
+		k.moves()
 		if err := p.out(&c.w, m, k.set.SendTimeout, k.e.o.Now); err != nil {
 			return clientFault(err), err
 		}
@@ -79,6 +81,8 @@ func (u *upload) bulk(limit, nodeLimit time.Duration) (roost.Fault, error) {
 		switch {
 		case isTimeout(err) && u.stop.Load():
 			return roost.NoFault, nil
+		case isTimeout(err) && k.lively(limit):
+			continue
 		case isTimeout(err):
 			return roost.FaultClientSlow, errBodySlow
 		case err != nil:
@@ -87,6 +91,7 @@ func (u *upload) bulk(limit, nodeLimit time.Duration) (roost.Fault, error) {
 			return roost.FaultClientFrames, h1.ErrTruncated
 		}
 		flow.Skip(m)
+		u.moved.Store(k.e.o.Now().UnixNano())
 		u.read.Store(flow.Body.Done())
 		if err := p.out(to, m, nodeLimit, k.e.o.Now); err != nil {
 			return nodeFault(err), err

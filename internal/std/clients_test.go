@@ -3,10 +3,12 @@ package std
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -416,5 +418,99 @@ func TestALongBodyGoesBothWaysIntact(t *testing.T) {
 	}
 	if r := p.wait(2); r.BytesIn != size || r.BytesOut != size {
 		t.Errorf("record %+v", r)
+	}
+}
+
+// A node that breaks while a body is on its way is no loss, as long as all of the body is still held: the rest goes to
+// another node, and no byte of the client is lost in between.
+func TestARequestGoesOnElsewhereInMidBody(t *testing.T) {
+	cert := testCert(t)
+	for _, secure := range []bool{false, true} {
+		for _, chunked := range []bool{false, true} {
+			dies := rawNode(t, func(c net.Conn, _ int) {
+				req, err := http.ReadRequest(bufio.NewReader(c))
+				if err != nil {
+					return
+				}
+				io.ReadFull(req.Body, make([]byte, 5))
+				c.(*net.TCPConn).SetLinger(0) // a reset
+			})
+			good := node(t, func(w http.ResponseWriter, r *http.Request) {
+				b, _ := io.ReadAll(r.Body)
+				w.Write(b)
+			})
+			p := start(t, func(s *setup) {
+				if secure {
+					s.tls = &tls.Config{Certificates: []tls.Certificate{cert}}
+				}
+			}, dies, good)
+			var c net.Conn = p.dial()
+			if secure {
+				c = tls.Client(c, &tls.Config{InsecureSkipVerify: true})
+			}
+			if chunked {
+				io.WriteString(c, crlf("PUT / HTTP/1.1", "Host: h", "Transfer-Encoding: chunked")+"5\r\nhello\r\n")
+			} else {
+				io.WriteString(c, crlf("PUT / HTTP/1.1", "Host: h", "Content-Length: 11")+"hello")
+			}
+			for p.snap.Load().Pools[0].Live.Retries.Load() == 0 { // until the upload to the first node was called off
+				runtime.Gosched()
+			}
+			if chunked {
+				io.WriteString(c, "6\r\n world\r\n0\r\n\r\n")
+			} else {
+				io.WriteString(c, " world")
+			}
+			res, body := readAnswer(t, bufio.NewReader(c), "PUT")
+			if res.StatusCode != 200 || body != "hello world" {
+				t.Errorf("TLS %v, chunked %v: got %d %q", secure, chunked, res.StatusCode, body)
+			}
+			if r := p.wait(1); r.Tries != 2 || r.BytesIn != 11 {
+				t.Errorf("record %+v", r)
+			}
+		}
+	}
+}
+
+// While both sides stream, the silence of one is no fault; only that of both is.
+func TestSilenceOfOneSideOfAStreamIsNoFault(t *testing.T) {
+	short := 200 * time.Millisecond
+	n := node(t, func(w http.ResponseWriter, r *http.Request) {
+		rc := http.NewResponseController(w)
+		rc.EnableFullDuplex()
+		rc.Flush()
+		b := make([]byte, 1)
+		for range 15 { // three times the limit
+			io.WriteString(w, ".")
+			rc.Flush()
+			select {
+			case <-time.After(short / 5):
+			case <-r.Context().Done():
+				return
+			}
+		}
+		for {
+			if _, err := r.Body.Read(b); err != nil {
+				return
+			}
+			w.Write(b)
+			rc.Flush()
+		}
+	})
+	p := start(t, func(s *setup) { s.l.BodyTimeout, s.p.BodyTimeout = short, short }, n)
+	c, br := p.send(crlf("POST / HTTP/1.1", "Host: h", "Transfer-Encoding: chunked"))
+	res, err := http.ReadResponse(br, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(res.Body, make([]byte, 15)); err != nil {
+		t.Fatalf("broken off, although the node never stopped: %v", err)
+	}
+	io.WriteString(c, "1\r\n!\r\n")
+	if _, err := io.ReadFull(res.Body, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(res.Body); err == nil {
+		t.Error("the silence of both was not noticed")
 	}
 }

@@ -20,6 +20,7 @@ func (k *work) carry(s *roost.Snapshot) bool {
 		return k.fail(reply)
 	}
 	k.up.begin(k)
+	k.moved.Store(0)
 	for {
 		if refused := k.choose(); refused != roost.NotRefused {
 			return k.fail(x.Refused(refused))
@@ -34,6 +35,8 @@ func (k *work) carry(s *roost.Snapshot) bool {
 			if k.c.tunnel == nil {
 				k.record()
 			}
+			// Where it is we who end the connection, the client may be sending still, this request's body or its next one.
+			k.c.linger = x.Close && (x.Sending || k.req.Persistent())
 			return !x.Close
 		}
 	}
@@ -57,6 +60,9 @@ func (k *work) attempt() roost.Step {
 	set := &x.Pool.Settings
 	n, fault, err := k.e.nodes.get(k.c.f.ctx, &x.Attempt, set, x.HTTP2(), !x.Idempotent(), k.e.o.Now())
 	if err != nil {
+		if k.c.closing.Load() || k.c.f.ctx.Err() != nil {
+			fault = roost.FaultClientGone // it was we who ended the dial
+		}
 		return k.end(roost.StageConnect, fault, err)
 	}
 	k.n, x.Reused = n, n.served > 0

@@ -2,6 +2,7 @@ package std
 
 import (
 	"errors"
+	"time"
 
 	"roost"
 	"roost/internal/h1"
@@ -24,7 +25,6 @@ func (k *work) relay(set *roost.PoolSettings) (roost.Fault, error) {
 			return roost.FaultProtocol, wrong
 		}
 		if flow.Body.Done() {
-			k.c.linger = k.c.linger || x.Sending
 			return roost.NoFault, nil
 		}
 		if fault, err := k.bulk(set); fault != roost.NoFault || flow.Body.Done() {
@@ -36,8 +36,10 @@ func (k *work) relay(set *roost.PoolSettings) (roost.Fault, error) {
 		err := k.e.fill(&n.wire, set.BodyTimeout)
 		switch {
 		case err == nil:
+			k.moves()
+		case isTimeout(err) && k.up.lively(set.BodyTimeout):
 		case isTimeout(err):
-			return roost.FaultTimeout, errors.New("no more of the response body in time")
+			return roost.FaultTimeout, errAnswerSlow
 		case isEOF(err) && flow.Body.EOF() == nil:
 			return roost.NoFault, nil
 		case isEOF(err):
@@ -46,6 +48,20 @@ func (k *work) relay(set *roost.PoolSettings) (roost.Fault, error) {
 			return roost.FaultReset, err
 		}
 	}
+}
+
+var errAnswerSlow = errors.New("no more of the response body in time")
+
+// moves remembers that the answer moves, for an upload beside it.
+func (k *work) moves() {
+	if k.up.running {
+		k.moved.Store(k.e.o.Now().UnixNano())
+	}
+}
+
+// lively tells whether something of the answer came in the last d.
+func (k *work) lively(d time.Duration) bool {
+	return k.e.o.Now().UnixNano()-k.moved.Load() < int64(d)
 }
 
 // flush writes what is in out to the client.

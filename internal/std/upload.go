@@ -17,8 +17,8 @@ import (
 // What was sent is held until it is too much, so that another node can be tried.
 type upload struct {
 	k     *work
-	out   []byte
-	held  []byte // all that was sent, in the node's framing, while whole
+	out   []byte // what is to be written next, in the node's framing
+	held  []byte // all that was written, while whole
 	whole bool
 
 	running bool // a goroutine runs; done will have an element
@@ -27,6 +27,7 @@ type upload struct {
 	stop    atomic.Bool
 	read    atomic.Bool  // the whole body has come
 	sent    atomic.Int64 // when the node had it all, in Unix nanoseconds; 0: not yet
+	moved   atomic.Int64 // when something of it came last
 
 	// Why the client's side failed; to be read when not running.
 	fault roost.Fault
@@ -37,42 +38,44 @@ type upload struct {
 func (u *upload) begin(k *work) {
 	u.k, u.whole, u.running = k, true, false
 	u.held = u.held[:0]
+	u.moved.Store(0)
 }
 
-// first appends what another attempt sent already and what has been read since.
+// first appends what another attempt sent already and what has been read since, if it is little. The rest is for the
+// goroutine: who wrote much before reading could wait for a node that does the same.
 func (u *upload) first(dst []byte) ([]byte, error) {
 	u.stop.Store(false)
 	u.sent.Store(0)
 	u.broken, u.fault, u.err = false, roost.NoFault, nil
-	dst = append(dst, u.held...)
-	mark := len(dst)
-	dst, err := u.next(dst)
-	u.hold(dst[mark:])
-	return dst, err
-}
-
-// next appends what the pending bytes mean for the node.
-func (u *upload) next(dst []byte) ([]byte, error) {
-	w := &u.k.c.w
-	dst, used, err := u.k.x.In.Next(dst, w.pending())
-	w.take(used)
-	return dst, err
-}
-
-// hold keeps b for another attempt, if all before it was kept.
-func (u *upload) hold(b []byte) {
-	if u.whole = u.whole && len(u.held)+len(b) <= u.k.x.Pool.Settings.ReplayBody; u.whole {
-		u.held = append(u.held, b...)
+	u.out = append(u.out[:0], u.held...)
+	if err := u.next(); err != nil || len(u.out) > smallBuffer {
+		return dst, err
 	}
+	dst = append(dst, u.out...)
+	u.out = u.out[:0]
+	return dst, nil
+}
+
+// next appends to out what the pending bytes mean for the node. It is held for another attempt, if all before it was.
+func (u *upload) next() error {
+	w, mark := &u.k.c.w, len(u.out)
+	var used int
+	var err error
+	u.out, used, err = u.k.x.In.Next(u.out, w.pending())
+	w.take(used)
+	fresh := u.out[mark:]
+	if u.whole = u.whole && len(u.held)+len(fresh) <= u.k.x.Pool.Settings.ReplayBody; u.whole {
+		u.held = append(u.held, fresh...)
+	}
+	u.read.Store(u.k.x.In.Body.Done())
+	return err
 }
 
 // start sends the rest, if there is one.
 func (u *upload) start() {
-	done := u.k.x.In.Body.Done()
-	u.read.Store(done)
 	switch {
 	case u.broken:
-	case done:
+	case u.read.Load() && len(u.out) == 0:
 		u.sent.Store(1)
 	default:
 		u.running = true
@@ -84,6 +87,11 @@ func (u *upload) start() {
 func (u *upload) late(d time.Duration, now time.Time) bool {
 	at := u.sent.Load()
 	return !u.running || at != 0 && now.UnixNano()-at >= int64(d)
+}
+
+// lively tells whether something came in the last d. While both sides stream, neither's silence alone means anything.
+func (u *upload) lively(d time.Duration) bool {
+	return u.running && u.k.e.o.Now().UnixNano()-u.moved.Load() < int64(d)
 }
 
 // cancel stops the goroutine and waits for it. No byte of the client is lost.
@@ -125,12 +133,19 @@ func (u *upload) pump() (roost.Fault, error) {
 	k := u.k
 	flow, from, to := &k.x.In, &k.c.w, &k.n.wire
 	limit, set := k.set.BodyTimeout, &k.x.Pool.Settings
-	for !flow.Body.Done() {
+	for {
+		if len(u.out) > 0 {
+			if _, err := to.write(u.out, set.BodyTimeout, k.e.o.Now()); err != nil {
+				return nodeFault(err), err
+			}
+			u.out = u.out[:0]
+		}
 		if fault, err := u.bulk(limit, set.BodyTimeout); fault != roost.NoFault {
 			return fault, err
 		}
 		if flow.Body.Done() {
-			break
+			u.sent.Store(k.e.o.Now().UnixNano())
+			return roost.NoFault, nil
 		}
 		if from.full || flow.Raw() > smallBuffer {
 			from.grow(largeBuffer)
@@ -142,7 +157,7 @@ func (u *upload) pump() (roost.Fault, error) {
 		}
 		switch err := from.fill(k.e.o.Now); {
 		case err == nil:
-		case err == errNudged:
+		case err == errNudged, isTimeout(err) && k.lively(limit):
 			continue
 		case isTimeout(err):
 			return roost.FaultClientSlow, errBodySlow
@@ -151,16 +166,9 @@ func (u *upload) pump() (roost.Fault, error) {
 		default:
 			return roost.FaultClientGone, err
 		}
-		var err error
-		if u.out, err = u.next(u.out[:0]); err != nil {
+		u.moved.Store(k.e.o.Now().UnixNano())
+		if err := u.next(); err != nil {
 			return roost.FaultClientFrames, err
 		}
-		u.read.Store(flow.Body.Done())
-		u.hold(u.out)
-		if _, err := to.write(u.out, set.BodyTimeout, k.e.o.Now()); err != nil {
-			return nodeFault(err), err
-		}
 	}
-	u.sent.Store(k.e.o.Now().UnixNano())
-	return roost.NoFault, nil
 }

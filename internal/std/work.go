@@ -2,6 +2,7 @@ package std
 
 import (
 	"bytes"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -26,6 +27,7 @@ type work struct {
 	head   []byte // the request's head; views of it live until the exchange is finished
 	out    []byte // what is written next by the connection's goroutine
 	up     upload
+	moved  atomic.Int64 // when something of the answer came last, in Unix nanoseconds, while the upload runs
 }
 
 const (
