@@ -11,7 +11,9 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"roost"
@@ -472,45 +474,69 @@ func TestARequestGoesOnElsewhereInMidBody(t *testing.T) {
 	}
 }
 
-// While both sides stream, the silence of one is no fault; only that of both is.
+// While both sides stream, the silence of one is no fault; only that of both is. The clock is the bubble's, the
+// connections are in memory.
 func TestSilenceOfOneSideOfAStreamIsNoFault(t *testing.T) {
-	short := 200 * time.Millisecond
-	n := node(t, func(w http.ResponseWriter, r *http.Request) {
-		rc := http.NewResponseController(w)
-		rc.EnableFullDuplex()
-		rc.Flush()
-		b := make([]byte, 1)
-		for range 15 { // three times the limit
-			io.WriteString(w, ".")
-			rc.Flush()
-			select {
-			case <-time.After(short / 5):
-			case <-r.Context().Done():
-				return
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 10 * time.Second
+		set := &setup{}
+		set.l, set.p = settings()
+		set.l.BodyTimeout, set.p.BodyTimeout = limit, limit
+		snap := &atomic.Pointer[roost.Snapshot]{}
+		snap.Store(snapshot(set, "a"))
+		e := New(Options{Snapshot: snap})
+		near, client := net.Pipe()
+		c := newConn(&front{e: e, ctx: t.Context()}, near)
+		toNode, atNode := net.Pipe()
+
+		result := make(chan roost.Fault)
+		go func() {
+			k := e.borrow(c)
+			k.readHead(snap.Load())
+			k.x.Accept(snap.Load(), &c.peer, &k.req, text(k.head), 0, 0)
+			k.up.begin(k)
+			k.x.Choose(1, 0)
+			k.n = &nodeConn{}
+			k.n.open(toNode, &e.buffers)
+			_, fault, _ := k.converse(&set.p)
+			k.up.cancel()
+			result <- fault
+		}()
+		from := bufio.NewReader(client)
+		io.WriteString(client, crlf("POST / HTTP/1.1", "Host: h", "Transfer-Encoding: chunked"))
+		br := bufio.NewReader(atNode)
+		for line := ""; line != "\r\n"; {
+			line, _ = br.ReadString('\n')
+		}
+		io.WriteString(atNode, crlf("HTTP/1.1 200 OK", "Transfer-Encoding: chunked"))
+		for line := ""; line != "\r\n"; {
+			line, _ = from.ReadString('\n')
+		}
+		chunk := []byte("1\r\n.\r\n")
+		pass := func(to io.Writer, from io.Reader) {
+			t.Helper()
+			go to.Write(chunk)
+			got := make([]byte, len(chunk))
+			if _, err := io.ReadFull(from, got); err != nil || !bytes.Equal(got, chunk) {
+				t.Fatalf("%q, %v", got, err)
 			}
 		}
-		for {
-			if _, err := r.Body.Read(b); err != nil {
-				return
-			}
-			w.Write(b)
-			rc.Flush()
+		for range 10 { // for five times the limit, only the node
+			<-time.After(limit / 2)
+			pass(atNode, from)
 		}
+		for range 10 { // and then only the client
+			<-time.After(limit / 2)
+			pass(client, br)
+		}
+		quiet := time.Now()
+		fault := <-result
+		if waited := time.Since(quiet); fault != roost.FaultTimeout && fault != roost.FaultReset || waited < limit || waited > 2*limit {
+			t.Errorf("%v after %v", fault, waited)
+		}
+		client.Close()
+		near.Close()
+		toNode.Close()
+		atNode.Close()
 	})
-	p := start(t, func(s *setup) { s.l.BodyTimeout, s.p.BodyTimeout = short, short }, n)
-	c, br := p.send(crlf("POST / HTTP/1.1", "Host: h", "Transfer-Encoding: chunked"))
-	res, err := http.ReadResponse(br, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.ReadFull(res.Body, make([]byte, 15)); err != nil {
-		t.Fatalf("broken off, although the node never stopped: %v", err)
-	}
-	io.WriteString(c, "1\r\n!\r\n")
-	if _, err := io.ReadFull(res.Body, make([]byte, 1)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.ReadAll(res.Body); err == nil {
-		t.Error("the silence of both was not noticed")
-	}
 }
