@@ -81,6 +81,29 @@ func (n *node) reset(now int64) {
 // their next candidate for a while, keys that have an owner stay, because a bug in one of them must not move them all.
 func (n *node) agreed() bool { return n.health.Verdict == roost.Dead && !n.answers }
 
+// disliked is how many nodes are out for their answers alone.
+func (p *pool) disliked() int {
+	n := 0
+	for _, o := range p.nodes {
+		if o.listed && o.health.Verdict == roost.Dead && o.answers {
+			n++
+		}
+	}
+	return n
+}
+
+// mayDislike is how many nodes may be out for their answers at once: a third of them, and at least one. Without a bound a
+// function that always fails would eject its home, then the next one, and so the whole pool.
+func (p *pool) mayDislike() int {
+	listed := 0
+	for _, o := range p.nodes {
+		if o.listed {
+			listed++
+		}
+	}
+	return max(1, listed/3)
+}
+
 // rules are how n is judged. One that sleeps is not probed: that would wake it, or find it dead.
 func (p *pool) rules(n *node) *roost.HealthSettings {
 	if n.conf.Sleeps {

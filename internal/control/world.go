@@ -99,8 +99,11 @@ func (w *World) seen(now int64, p *pool, n *node) {
 		w.log(slog.LevelError, "attempts were ended twice: a bug in the data path", n.attrs(p)...)
 	}
 	if met != (health.Passive{}) {
-		n.health.Seen(rules, now, met)
 		trouble := met.ConnectFail+met.Broken > 0
+		if met.Errors > 0 && !trouble && p.disliked() >= p.mayDislike() {
+			met.Errors = 0
+		}
+		n.health.Seen(rules, now, met)
 		n.answers = !trouble && (n.answers || before.Verdict != roost.Dead)
 		if trouble && before.Verdict != roost.Dead && rules.Kind != roost.HealthNone {
 			w.do(Urge{p.conf.ID, n.conf.ID})
