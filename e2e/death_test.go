@@ -56,21 +56,23 @@ func startFleet(t *testing.T, probes, headTimeout time.Duration) *fleet {
 		rnd.Read(body)
 		f.bodies = append(f.bodies, body)
 	}
-	for _, n := range f.nodes {
-		f.awaitNode(t, n.name, true)
-	}
 	return f
 }
 
 // homes asks for every key once, with nothing else going on: each goes to its home.
 func (f *fleet) homes(t *testing.T) (homes [fleetKeys]string) {
 	t.Helper()
+	for _, n := range f.nodes {
+		f.awaitNode(t, n.name, true)
+	}
+	errs := few{t: t}
+	defer errs.close()
 	client := newClient(t, false)
 	for k := range homes {
 		resp, _ := get(t, client, f.url(fmt.Sprintf("/r/app/f%d", k)))
 		homes[k] = resp.Header.Get("Node")
 		if why := resp.Header.Get("Roost-Why"); why != "home" {
-			t.Errorf("key %d of an idle pool went to %s because: %q, want home", k, homes[k], why)
+			errs.Errorf("key %d of an idle pool went to %s because: %q, want home", k, homes[k], why)
 		}
 	}
 	return homes
@@ -133,6 +135,7 @@ func judgeHomes(t *testing.T, homes [fleetKeys]string, victim string, calls []*c
 // TestKilledNodeFailsOnlyWhatWasInFlightOnIt kills one of five nodes under load, and starts it again.
 func TestKilledNodeFailsOnlyWhatWasInFlightOnIt(t *testing.T) {
 	const rate = 2000
+	needQuiet(t, rate)
 	f := startFleet(t, time.Second, 10*time.Second)
 	homes := f.homes(t)
 	victim := f.busiest(homes)
@@ -151,7 +154,7 @@ func TestKilledNodeFailsOnlyWhatWasInFlightOnIt(t *testing.T) {
 	f.awaitNode(t, victim.name, true)
 	back := time.Now()
 	l.begun(t, rate)
-	calls := l.finish()
+	calls := l.finish(t)
 
 	errs := few{t: t}
 	defer errs.close()
@@ -188,6 +191,7 @@ func TestKilledNodeFailsOnlyWhatWasInFlightOnIt(t *testing.T) {
 func TestSilentNodeDoesBoundedDamage(t *testing.T) {
 	const rate = 500
 	const headTimeout = time.Second
+	needQuiet(t, rate)
 	f := startFleet(t, 200*time.Millisecond, headTimeout)
 	homes := f.homes(t)
 	victim := f.busiest(homes)
@@ -203,7 +207,7 @@ func TestSilentNodeDoesBoundedDamage(t *testing.T) {
 	f.awaitNode(t, victim.name, true)
 	back := time.Now()
 	l.begun(t, rate/2)
-	calls := l.finish()
+	calls := l.finish(t)
 
 	errs := few{t: t}
 	defer errs.close()

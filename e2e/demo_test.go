@@ -11,6 +11,7 @@ import (
 
 // TestDemoSaysWhatItShows runs the README's first command for a shorter time and reads its last lines.
 func TestDemoSaysWhatItShows(t *testing.T) {
+	needQuiet(t, 800)
 	out, errs, code := command(t, time.Minute, "", roostBinary(t), "demo", "--for", "8s", "--plain")
 	if code != 0 {
 		t.Fatalf("exit code %d\n%s%s", code, out, errs)

@@ -39,11 +39,13 @@ func TestTermFailsNoAcceptedRequest(t *testing.T) {
 }
 
 func testTerm(t *testing.T, h2c bool) {
+	const rate = 500
+	needQuiet(t, rate)
 	w := &witness{Handler: echo("n"), saw: map[int]int{}}
 	b := serve(t, "--nodes", newNode(t, w)+","+newNode(t, w)+","+newNode(t, w))
 	client := newClient(t, h2c)
 	body := []byte(strings.Repeat("body ", 1000))
-	l := startLoad(t, 500, func(ctx context.Context, c *call) {
+	l := startLoad(t, rate, func(ctx context.Context, c *call) {
 		var content []byte
 		if c.n%2 == 1 {
 			content = body
@@ -97,7 +99,7 @@ func testTerm(t *testing.T, h2c bool) {
 	errs := few{t: t}
 	defer errs.close()
 	var served, turned, raced int
-	for _, c := range l.finish() {
+	for _, c := range l.finish(t) {
 		switch {
 		case w.saw[c.n] > 1:
 			errs.Errorf("was cut, and tried again by the client: %v", c)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -42,25 +43,29 @@ type load struct {
 	cancel  context.CancelFunc
 	done    chan struct{}
 	waiting atomic.Int64
+	overrun atomic.Bool // it ended because too many calls wait
 
 	mu    sync.Mutex // guards calls and marks
 	calls []*call
 	marks map[int]chan struct{}
 }
 
-// maxWaiting bounds the calls in flight: beyond it the machine cannot keep the pace and the test says so.
+// maxWaiting bounds the calls in flight: beyond it the balancer, or the machine, cannot keep the pace.
 const maxWaiting = 4000
 
 // startLoad makes rate calls per second until finish, each by do in a goroutine of its own.
 func startLoad(t testing.TB, rate int, do func(context.Context, *call)) *load {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &load{cancel: cancel, done: make(chan struct{}), marks: map[int]chan struct{}{}}
-	t.Cleanup(func() { l.finish() })
-	go l.pace(ctx, t, rate, do)
+	t.Cleanup(func() {
+		cancel()
+		<-l.done
+	})
+	go l.pace(ctx, rate, do)
 	return l
 }
 
-func (l *load) pace(ctx context.Context, t testing.TB, rate int, do func(context.Context, *call)) {
+func (l *load) pace(ctx context.Context, rate int, do func(context.Context, *call)) {
 	var wg sync.WaitGroup
 	defer close(l.done)
 	defer wg.Wait()
@@ -75,7 +80,7 @@ func (l *load) pace(ctx context.Context, t testing.TB, rate int, do func(context
 		}
 		for due := int(time.Since(start).Seconds() * float64(rate)); n < due; n++ {
 			if l.waiting.Load() >= maxWaiting {
-				t.Errorf("%d calls wait: the load is more than the balancer or the machine can carry", maxWaiting)
+				l.overrun.Store(true)
 				return
 			}
 			c := &call{n: n}
@@ -111,17 +116,54 @@ func (l *load) begun(t testing.TB, n int) {
 	select {
 	case <-mark:
 	case <-l.done:
-		t.Fatal("the load has ended")
+		l.finish(t)
 	case <-time.After(patience):
 		t.Fatalf("call %d has not begun after %v", n, patience)
 	}
 }
 
 // finish begins no more calls, waits for those in flight and returns all.
-func (l *load) finish() []*call {
+func (l *load) finish(t testing.TB) []*call {
+	t.Helper()
 	l.cancel()
 	<-l.done
+	if l.overrun.Swap(false) {
+		busy(t, fmt.Sprintf("%d calls waited for an answer", maxWaiting))
+	}
 	return l.calls
+}
+
+// busy ends a test whose load could not be carried. On a developer's machine other work is the likely cause; in CI
+// nothing else runs.
+func busy(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal("the load is more than the balancer can carry: " + what)
+	}
+	t.Skip("SKIP: this machine is too busy for the load: " + what)
+}
+
+// needQuiet skips a test whose load the machine cannot carry at the moment even without a balancer, because other work
+// runs on it. In CI the test decides.
+func needQuiet(t *testing.T, rate int) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		return
+	}
+	n := startProcess(t, "direct", "127.0.0.1:0")
+	client := newClient(t, false)
+	l := startLoad(t, rate, func(ctx context.Context, c *call) {
+		exchange(ctx, client, "http://"+n.addr+"/direct", nil, c)
+	})
+	l.begun(t, rate)
+	var longest time.Duration
+	for _, c := range l.finish(t) {
+		longest = max(longest, c.end.Sub(c.begin))
+	}
+	const most = 250 * time.Millisecond // an idle machine of two cores: 10 ms
+	if longest > most {
+		busy(t, fmt.Sprintf("of %d calls per second straight to a node one took %v", rate, longest.Round(time.Millisecond)))
+	}
 }
 
 // exchange makes a call by c: a GET, or a POST whose body must come back.
