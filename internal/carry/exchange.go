@@ -111,6 +111,7 @@ func (x *Exchange) Accept(s *roost.Snapshot, p *Peer, h *h1.Head, text string, s
 	rec.Client = r.Client
 	switch {
 	case h.Method == h1.CONNECT:
+		x.Close = true // what comes next may be meant for the tunnel
 		return Reply{501, "method_connect", "CONNECT is not supported: this is not a forward proxy"}, false
 	case limited && hops == 0 && h.Method == h1.TRACE:
 		return Reply{405, "method_trace", "TRACE is not answered here"}, false
@@ -120,7 +121,7 @@ func (x *Exchange) Accept(s *roost.Snapshot, p *Peer, h *h1.Head, text string, s
 		return Reply{413, "body_too_large", "request body is over the limit"}, false
 	}
 
-	x.flags.upgrade = h.Upgrade.Len() > 0 && h.Minor > 0 && !p.HTTP2 && x.In.Body.Framing == h1.NoBody && x.offersUpgrade()
+	x.flags.upgrade = h.Upgrade.Len() > 0 && h.Minor > 0 && !p.HTTP2 && x.In.Body.Done() && x.offersUpgrade()
 	x.flags.expect = h.Expect100 && h.Minor > 0 && x.In.Body.Framing != h1.NoBody
 
 	rt := route.Match(x.lv, r)

@@ -23,8 +23,11 @@ type Flow struct {
 var ErrTooLarge = errors.New("body is over the limit")
 
 // Next goes on with in, appends what is to be sent on to dst, and tells how many bytes of in it used. What it left is
-// to be given again with more behind it. Errors are h1.Reasons or ErrTooLarge.
+// to be given again with more behind it. Errors are h1.Reasons or ErrTooLarge, and stay.
 func (f *Flow) Next(dst, in []byte) (out []byte, used int, err error) {
+	if f.over() {
+		return dst, 0, ErrTooLarge // where the body stands in what was refused is lost: nothing behind it may be read
+	}
 	for !f.Body.Done() {
 		ev, n, payload, err := f.Body.Next(in[used:])
 		if err != nil {
@@ -34,7 +37,7 @@ func (f *Flow) Next(dst, in []byte) (out []byte, used int, err error) {
 		case h1.NeedMore:
 			return dst, used + n, nil
 		case h1.Data:
-			if f.Bytes += int64(len(payload)); f.Limit > 0 && f.Bytes > f.Limit {
+			if f.Bytes += int64(len(payload)); f.over() {
 				return dst, used, ErrTooLarge
 			}
 			if f.Chunked {
@@ -51,6 +54,8 @@ func (f *Flow) Next(dst, in []byte) (out []byte, used int, err error) {
 	}
 	return dst, used, nil
 }
+
+func (f *Flow) over() bool { return f.Limit > 0 && f.Bytes > f.Limit }
 
 // Plain is how many of in's first bytes go on as they stand; Skip tells that n of them, or of bytes not yet read, did.
 func (f *Flow) Plain(in []byte) int {
