@@ -47,7 +47,8 @@ func follow(p *roost.PoolView, o *roost.Outcome, replay roost.Replay, t *roost.T
 	case o.Stage == roost.StageConnect:
 		return roost.StepRetry
 	}
-	safe := !o.Sent || replay.Idempotent && replay.Replayable
+	// What is unsent may be unsendable too: a body can be read, and dropped, before its node says that it did not start.
+	safe := replay.Replayable && (!o.Sent || replay.Idempotent)
 	if safe && stale(o) && !t.Has(roost.NoNode) {
 		t.Forgive() // it says nothing about the node: the key stays at home
 		return roost.StepRetry
