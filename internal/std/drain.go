@@ -64,6 +64,7 @@ func (e *Engine) cut(f *front) int {
 	n := 0
 	for c := range e.conns {
 		if f == nil || c.f == f {
+			abort(c.nc) // an answer that only the connection's end ends must not look complete
 			c.cut()
 			n++
 		}

@@ -135,6 +135,7 @@ func (k *work) converse(set *roost.PoolSettings) (roost.Stage, roost.Fault, erro
 		}
 		now := k.e.o.Now()
 		x.Sending = !k.up.read.Load()
+		x.Held = !x.Sending && k.up.whole // or more may be read than can be held, before a retry
 		view := text(n.pending())
 		switch x.Respond(&k.res, view, now.UnixNano()) {
 		case carry.Interim:

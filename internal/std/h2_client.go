@@ -111,7 +111,7 @@ func (s *session) serve(w http.ResponseWriter, r *http.Request) {
 	var engine sync.WaitGroup
 	engine.Go(c.serveStream)
 	// Not waited for here: if it waits for more of the body, the end of this function is what wakes it.
-	s.gate.enter()
+	s.gate.also()
 	go func() {
 		defer s.gate.leave()
 		sendRequest(far, head, r)
@@ -284,14 +284,29 @@ func (s *session) receive(w http.ResponseWriter, far memory, r *http.Request) bo
 		header["Content-Type"] = nil // not for net/http to guess
 	}
 	w.WriteHeader(int(head.Status))
-	flush := http.NewResponseController(w).Flush
+	// A client that opens no window would keep us writing for ever. A deadline that passes resets the stream whether or not
+	// something is being written, so none stands while we wait for the node.
+	control, limit, by := http.NewResponseController(w), s.c.listener().Settings.SendTimeout, time.Time{}
+	patience := func(d time.Duration) {
+		if within(d, time.Now(), &by) {
+			control.SetWriteDeadline(by)
+		}
+	}
+	defer func() { patience(limit) }() // net/http writes the rest when the handler is over
+	flush := func() {
+		patience(limit)
+		control.Flush()
+	}
 	d := decoder{
 		w: &in, body: h1.ResponseBody(&head, methodOf(r.Method)),
 		trailer: func(name, value string) {
 			flush() // or net/http adds a Content-Length, where some clients stop reading and miss the trailers
 			header.Add(http.TrailerPrefix+name, value)
 		},
-		wait: func() { flush() },
+		wait: func() {
+			flush()
+			patience(0)
+		},
 	}
 	for {
 		payload, err := d.next()
@@ -301,6 +316,7 @@ func (s *session) receive(w http.ResponseWriter, far memory, r *http.Request) bo
 		if err != nil {
 			return false
 		}
+		patience(limit)
 		if _, err := w.Write(payload); err != nil {
 			return false
 		}
@@ -367,6 +383,13 @@ func (g *gate) enter() bool {
 	}
 	g.in++
 	return true
+}
+
+// also counts one more that someone inside answers for; the gate may be shut by then.
+func (g *gate) also() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.in++
 }
 
 func (g *gate) leave() {

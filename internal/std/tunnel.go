@@ -17,7 +17,7 @@ type tunnel struct {
 	record roost.Record
 	send   time.Duration // a write without progress
 	half   time.Duration // silence while the other side has ended
-	ended  atomic.Bool   // one side has
+	ended  atomic.Int64  // when the first side has, in Unix nanoseconds; 0: none
 	in     atomic.Int64
 	out    atomic.Int64
 }
@@ -56,11 +56,13 @@ func (t *tunnel) run(c *conn) {
 
 // pour carries one direction to its end, which it passes on.
 func (t *tunnel) pour(e *Engine, to, from *wire, count *atomic.Int64) error {
+	var since time.Time
 	silence := func() time.Duration {
-		if t.ended.Load() {
-			return t.half
+		ended := t.ended.Load()
+		if ended == 0 || t.half == 0 {
+			return 0
 		}
-		return 0
+		return t.half + max(0, time.Unix(0, ended).Sub(since)) // what was silent before that was free to be
 	}
 	for {
 		if b := from.pending(); len(b) > 0 {
@@ -73,10 +75,11 @@ func (t *tunnel) pour(e *Engine, to, from *wire, count *atomic.Int64) error {
 				from.grow(largeBuffer)
 			}
 		}
-		err := from.await(e.o.Now, e.o.Now(), silence)
+		since = e.o.Now()
+		err := from.await(e.o.Now, since, silence)
 		if isEOF(err) {
 			from.rest()
-			t.ended.Store(true)
+			t.ended.CompareAndSwap(0, e.o.Now().UnixNano())
 			to.closeWrite()
 			to.conn.SetReadDeadline(unknown) // who reads there has a limit from now on
 			return nil

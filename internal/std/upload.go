@@ -119,7 +119,8 @@ func (u *upload) run() {
 	switch fault {
 	case roost.NoFault:
 	case roost.FaultReset, roost.FaultTimeout:
-		u.broken = true // the node's side: what it may have answered is read by the other goroutine
+		u.broken = true                        // the node's side: what it may have answered is read by the other goroutine
+		u.sent.Store(u.k.e.o.Now().UnixNano()) // and has its time from now on
 	default:
 		u.fault, u.err = fault, err
 		u.k.n.conn.Close() // the node must not take the body for complete, and the answer is not waited for

@@ -214,8 +214,9 @@ func (w *wire) closeWrite() {
 }
 
 // abort closes the connection such that what was sent does not look complete: by RST, without a TLS close_notify.
-func (w *wire) abort() {
-	c := w.conn
+func (w *wire) abort() { abort(w.conn) }
+
+func abort(c net.Conn) {
 	if a, ok := c.(interface{ Abort() }); ok {
 		a.Abort()
 		return
