@@ -251,3 +251,21 @@ func TestAnAnswerWithoutFramingThatADrainCutsDoesNotLookComplete(t *testing.T) {
 		t.Errorf("after the cut: %q and a clean end", b)
 	}
 }
+
+// net/url would read a host, or mend what it takes for a mistake; a node must see what the key was taken from.
+func TestANodeInHTTP2SeesTheTargetAsItWasSent(t *testing.T) {
+	n := h2node(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.RequestURI) })
+	p := start(t, func(s *setup) { s.p.Protocol = roost.ProtocolH2C }, n)
+	for _, host := range []string{"h", "H:8080", "[::1]:80", "[::1]"} {
+		for _, target := range []string{"/", "/a|b?", "//", "//a|b", "//a/%2F?", "//h//a?b=//c", "///", "//[x"} {
+			_, br := p.send(crlf("GET "+target+" HTTP/1.1", "Host: "+host, "Connection: close"))
+			if res, got := readAnswer(t, br, "GET"); res.StatusCode != 200 || got != target {
+				t.Errorf("%s: %d, the node saw %q for %q", host, res.StatusCode, got, target)
+			}
+		}
+		_, br := p.send(crlf("GET //%zz/secret HTTP/1.1", "Host: "+host, "Connection: close"))
+		if res, got := readAnswer(t, br, "GET"); res.StatusCode == 200 {
+			t.Errorf("%s: the node saw %q for what no URL may hold", host, got)
+		}
+	}
+}

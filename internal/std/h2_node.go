@@ -301,10 +301,8 @@ func (l *leg) request(in *wire, head *h1.Head, view string) *http.Request {
 		Method: head.MethodName.In(view), Host: head.Host.In(view), ContentLength: head.Length,
 		URL: &url.URL{Scheme: "http", Host: "node", Opaque: head.Target.In(view)}, Header: http.Header{},
 	}
-	if strings.HasPrefix(req.URL.Opaque, "//") { // there net/url would see a host
-		path, query, _ := strings.Cut(req.URL.Opaque, "?")
-		plain, _ := url.PathUnescape(path)
-		req.URL = &url.URL{Scheme: "http", Host: "node", Path: plain, RawPath: path, RawQuery: query}
+	if strings.HasPrefix(req.URL.Opaque, "//") { // there net/url sees a host, and net/http takes off the one that it expects
+		req.URL.Opaque = "//" + req.Host + req.URL.Opaque
 	}
 	for i := range head.Fields {
 		f := &head.Fields[i]
