@@ -106,6 +106,7 @@ func (c *conn) end() {
 func (c *conn) panicked(p any) {
 	c.e.Panics.Add(1)
 	c.e.o.Log.Error("a bug ended a connection", "panic", p, "stack", string(debug.Stack()))
+	abort(c.nc) // what was answered so far must not look complete
 	c.cut()
 }
 
@@ -166,12 +167,16 @@ func (c *conn) prefaced() bool {
 	if c.peer.TLS || !set.HTTP2 {
 		return false
 	}
+	by := c.e.o.Now().Add(set.HeadTimeout)
 	for {
 		match, more := sniff.Preface(c.w.pending())
 		if !more {
 			return match
 		}
-		if c.e.fill(&c.w, set.HeadTimeout) != nil {
+		if set.HeadTimeout > 0 {
+			c.w.readUntil(by)
+		}
+		if err := c.w.fill(c.e.o.Now); err != nil && err != errNudged {
 			return false // what there is will be refused as HTTP/1.1
 		}
 	}
@@ -234,7 +239,7 @@ func (c *conn) refuse() {
 	k := c.e.borrow(c)
 	defer k.rest()
 	k.answer(k.x.Shed(c.e.o.Snapshot.Load(), &c.peer, k.start.UnixNano()))
-	c.linger = true
+	c.drown() // not left to end: it counts until then
 }
 
 // cut ends the connection from outside, and the attempt that its goroutine may be waiting for.
