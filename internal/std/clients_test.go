@@ -353,6 +353,31 @@ func TestAnIdleConnectionIsClosedWithoutAWord(t *testing.T) {
 	ended(t, br)
 }
 
+// Whoever wakes a reader for a reason that has passed costs it nothing: a drain wakes connections that were idle a moment
+// before.
+func TestAReaderThatIsWokenInVainGoesOn(t *testing.T) {
+	n := node(t, func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) })
+	p := start(t, nil, n)
+	c, br := p.send("POST / HTTP/1.1\r\nHo")
+	wake := func() {
+		for i := 0; i < 100; i++ { // whatever it waits for just now
+			p.e.mu.Lock()
+			for c := range p.e.conns {
+				c.nc.SetReadDeadline(unknown)
+			}
+			p.e.mu.Unlock()
+			runtime.Gosched()
+		}
+	}
+	wake()
+	io.WriteString(c, "st: h\r\nContent-Length: 5\r\n\r\nhe")
+	wake()
+	io.WriteString(c, "llo")
+	if res, body := readAnswer(t, br, "POST"); res.StatusCode != 200 || body != "hello" {
+		t.Errorf("got %d %q", res.StatusCode, body)
+	}
+}
+
 func TestAConnectionTooManyIsToldSo(t *testing.T) {
 	n := node(t, func(w http.ResponseWriter, r *http.Request) {})
 	p := start(t, func(s *setup) { s.l.MaxConns = 1 }, n)

@@ -46,7 +46,6 @@ func newConn(f *front, nc net.Conn) *conn {
 	c := &conn{e: f.e, f: f, nc: nc}
 	c.w.open(nc, &f.e.buffers)
 	c.peer = carry.Peer{Listener: f.id, Addr: addrOf(nc.RemoteAddr())}
-	f.conns.Add(1)
 	f.e.add(c)
 	return c
 }
@@ -61,8 +60,9 @@ func addrOf(a net.Addr) netip.Addr {
 // serve carries the connection's exchanges one after the other.
 func (c *conn) serve() {
 	defer c.end()
-	lv := c.listener()
-	if limit := int64(lv.Settings.MaxConns); limit > 0 && c.f.conns.Load() > limit {
+	limit := int64(c.listener().Settings.MaxConns)
+	defer c.f.conns.Add(-1)
+	if n := c.f.conns.Add(1); limit > 0 && n > limit {
 		c.refuse()
 		return
 	}
@@ -98,7 +98,6 @@ func (c *conn) end() {
 		c.drown()
 	}
 	c.w.close()
-	c.f.conns.Add(-1)
 	c.e.remove(c)
 }
 

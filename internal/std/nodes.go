@@ -121,12 +121,16 @@ func (r *rack) take(addr string, s *roost.PoolSettings, once bool, now time.Time
 	return nil
 }
 
-// sweep closes what has been idle for too long; with all, everything.
+// sweep closes what has been idle for too long; with all, everything. To look at a connection it takes it, as anybody
+// has to; what may stay goes back.
 func (r *rack) sweep(idle time.Duration, all bool, now time.Time) {
 	for i := range r.places {
 		p := &r.places[i]
 		n := p.Load()
-		if n == nil || !all && !n.expired(idle, now) || !p.CompareAndSwap(n, nil) {
+		if n == nil || !p.CompareAndSwap(n, nil) {
+			continue
+		}
+		if !all && !n.expired(idle, now) && p.CompareAndSwap(nil, n) {
 			continue
 		}
 		r.n.Add(-1)

@@ -156,10 +156,16 @@ func TestARackIsSafeWithoutALock(t *testing.T) {
 					t.Error("one connection, two owners")
 				}
 				owned.Delete(n)
+				n.rested, n.idle = now, time.Minute // as their owner may
 				r.put(n, 3)
 			}
 		})
 	}
+	all.Go(func() {
+		for range 2000 {
+			r.sweep(time.Hour, false, now)
+		}
+	})
 	all.Wait()
 }
 

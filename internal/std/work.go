@@ -83,12 +83,14 @@ func (e *Engine) fill(w *wire, d time.Duration) error {
 // readHead reads the request's head. If it does not come or cannot be read, reply is the answer; the zero one if there
 // is nobody to answer.
 func (k *work) readHead(s *roost.Snapshot) (reply carry.Reply, ok bool) {
-	c := k.c
-	set := k.set
+	c, set := k.c, k.set
 	k.parser.Limits = h1.Limits{Head: set.MaxHead, Fields: set.MaxFields}
 	k.parser.Reset(h1.Request)
-	start := k.start.UnixNano()
-	for first := true; ; first = false {
+	start, until := k.start.UnixNano(), time.Time{}
+	if set.HeadTimeout > 0 {
+		until = k.start.Add(set.HeadTimeout)
+	}
+	for {
 		done, err := k.parser.Parse(c.w.pending(), &k.req)
 		if err != nil {
 			return k.x.Refuse(s, &c.peer, err.(h1.Reason), start), false
@@ -98,13 +100,11 @@ func (k *work) readHead(s *roost.Snapshot) (reply carry.Reply, ok bool) {
 			c.w.take(k.req.Size)
 			return carry.Reply{}, true
 		}
-		if first && set.HeadTimeout > 0 {
-			c.w.readUntil(k.start.Add(set.HeadTimeout))
+		if c.w.readBy != until {
+			c.w.readUntil(until)
 		}
 		switch err = c.w.fill(k.e.o.Now); {
-		case err == nil:
-		case err == errNudged:
-			first = true // the deadline is to be set again
+		case err == nil, err == errNudged:
 		case isTimeout(err):
 			return k.x.Late(s, &c.peer, start), false
 		case isEOF(err) && !blank(c.w.pending()):
