@@ -27,7 +27,8 @@ type VerifyKey struct {
 
 // Keys checks JWTs. It is a roost.Verifier.
 //
-// Trap: a signature costs tens of microseconds, paid by every request of the route, forged ones included.
+// Trap: a check costs about 0.1 ms (ES256, BenchmarkVerifyES256), paid by every request of the route, forged ones
+// included.
 type Keys struct{ keys []verifyKey }
 
 type verifyKey struct {
