@@ -23,19 +23,25 @@ type dialer struct {
 // others, and many addresses still get a fair one each.
 const minTry = 2 * time.Second
 
+// place is where a node is: its address, and whether the operator allows that it is link-local.
+type place struct {
+	addr      string
+	linkLocal bool
+}
+
 // dial connects to an address of a node, host:port or unix:/path, over all the addresses of its name, until limit. The
 // fault says in one word what the error says in many.
-func (d *dialer) dial(ctx context.Context, addr string, limit time.Duration, now time.Time) (net.Conn, roost.Fault, error) {
+func (d *dialer) dial(ctx context.Context, to place, limit time.Duration, now time.Time) (net.Conn, roost.Fault, error) {
 	if limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, now.Add(limit))
 		defer cancel()
 	}
-	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+	if path, ok := strings.CutPrefix(to.addr, "unix:"); ok {
 		c, err := d.net.DialContext(ctx, "unix", path)
 		return c, connectFault(err), err
 	}
-	host, port, err := net.SplitHostPort(addr)
+	host, port, err := net.SplitHostPort(to.addr)
 	if err != nil {
 		return nil, roost.FaultResolve, fmt.Errorf("address of the node: %w", err)
 	}
@@ -45,14 +51,14 @@ func (d *dialer) dial(ctx context.Context, addr string, limit time.Duration, now
 	} else if addrs, err = d.names.lookup(ctx, host, now); err != nil {
 		return nil, roost.FaultResolve, err
 	}
-	return d.try(ctx, addrs, port)
+	return d.try(ctx, addrs, port, to.linkLocal)
 }
 
 // try dials one address after the other. Of several failures the first one is told.
-func (d *dialer) try(ctx context.Context, addrs []netip.Addr, port string) (conn net.Conn, fault roost.Fault, err error) {
+func (d *dialer) try(ctx context.Context, addrs []netip.Addr, port string, linkLocal bool) (conn net.Conn, fault roost.Fault, err error) {
 	fault, err = roost.FaultResolve, errors.New("the node's name has no address")
 	for i, ip := range addrs {
-		c, f, e := d.one(ctx, ip, port, len(addrs)-i)
+		c, f, e := d.one(ctx, ip, port, len(addrs)-i, linkLocal)
 		if e == nil {
 			return c, roost.NoFault, nil
 		}
@@ -66,9 +72,9 @@ func (d *dialer) try(ctx context.Context, addrs []netip.Addr, port string) (conn
 	return nil, fault, err
 }
 
-func (d *dialer) one(ctx context.Context, ip netip.Addr, port string, left int) (net.Conn, roost.Fault, error) {
+func (d *dialer) one(ctx context.Context, ip netip.Addr, port string, left int, linkLocal bool) (net.Conn, roost.Fault, error) {
 	// Checked here and not where the name was configured: what a name resolves to is someone else's to change.
-	if ip = ip.Unmap(); roost.Forbidden(ip) {
+	if ip = ip.Unmap(); roost.Forbidden(ip) && !linkLocal {
 		return nil, roost.FaultForbidden, fmt.Errorf("dial %s: address is link-local or of a metadata service", ip)
 	}
 	if deadline, ok := ctx.Deadline(); ok && left > 1 {

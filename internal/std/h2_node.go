@@ -70,7 +70,7 @@ func (ls *links) open(d *dialer, lend *buffers) {
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: maxNodeHead,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			c, fault, err := d.dial(ctx, ctx.Value(dialTo{}).(string), 0, time.Now())
+			c, fault, err := d.dial(ctx, ctx.Value(dialTo{}).(place), 0, time.Now())
 			if err != nil {
 				return nil, &dialError{fault, err}
 			}
@@ -86,7 +86,7 @@ func (ls *links) get(ctx context.Context, a *roost.Attempt, s *roost.PoolSetting
 		ctx, cancel = context.WithTimeout(ctx, s.ConnectTimeout)
 		defer cancel()
 	}
-	cc, served, fault, err := ls.reserve(ctx, a, s.IdleTimeout, now)
+	cc, served, fault, err := ls.reserve(ctx, a, s, now)
 	if err != nil {
 		return nil, fault, err
 	}
@@ -101,7 +101,7 @@ func (ls *links) get(ctx context.Context, a *roost.Attempt, s *roost.PoolSetting
 }
 
 // reserve takes a stream of a link that has room, dialling where none has. served is how many requests it had before.
-func (ls *links) reserve(ctx context.Context, a *roost.Attempt, idle time.Duration, now time.Time) (cc *http.ClientConn, served int, fault roost.Fault, err error) {
+func (ls *links) reserve(ctx context.Context, a *roost.Attempt, s *roost.PoolSettings, now time.Time) (cc *http.ClientConn, served int, fault roost.Fault, err error) {
 	for {
 		ls.mu.Lock()
 		b := ls.of[a.Live]
@@ -109,7 +109,7 @@ func (ls *links) reserve(ctx context.Context, a *roost.Attempt, idle time.Durati
 			b = &bundle{}
 			ls.of[a.Live] = b
 		}
-		for _, l := range b.prune(idle, now) {
+		for _, l := range b.prune(s.IdleTimeout, now) {
 			if l.addr == a.Addr && now.Sub(l.born) < maxAge && l.cc.Reserve() == nil {
 				served, l.used = l.served, now
 				l.served++
@@ -125,7 +125,7 @@ func (ls *links) reserve(ctx context.Context, a *roost.Attempt, idle time.Durati
 		}
 		ls.mu.Unlock()
 		if mine {
-			ls.dial(ctx, b, d, a.Addr, now)
+			ls.dial(ctx, b, d, place{a.Addr, s.AllowLinkLocal}, now)
 		} else {
 			select {
 			case <-d.done:
@@ -139,8 +139,8 @@ func (ls *links) reserve(ctx context.Context, a *roost.Attempt, idle time.Durati
 	}
 }
 
-func (ls *links) dial(ctx context.Context, b *bundle, d *dialing, addr string, now time.Time) {
-	cc, err := ls.rt.NewClientConn(context.WithValue(ctx, dialTo{}, addr), "http", "node:80")
+func (ls *links) dial(ctx context.Context, b *bundle, d *dialing, to place, now time.Time) {
+	cc, err := ls.rt.NewClientConn(context.WithValue(ctx, dialTo{}, to), "http", "node:80")
 	if err != nil {
 		d.fault, d.err = roost.FaultConnect, err
 		var de *dialError
@@ -150,7 +150,7 @@ func (ls *links) dial(ctx context.Context, b *bundle, d *dialing, addr string, n
 	}
 	ls.mu.Lock()
 	if err == nil {
-		b.links = append(b.links, &link{cc: cc, addr: addr, born: now, used: now})
+		b.links = append(b.links, &link{cc: cc, addr: to.addr, born: now, used: now})
 	}
 	b.dial = nil
 	ls.mu.Unlock()

@@ -61,7 +61,7 @@ func (ns *nodes) get(ctx context.Context, a *roost.Attempt, s *roost.PoolSetting
 			}
 		}
 	}
-	c, fault, err := ns.dialer.dial(ctx, a.Addr, s.ConnectTimeout, now)
+	c, fault, err := ns.dialer.dial(ctx, place{a.Addr, s.AllowLinkLocal}, s.ConnectTimeout, now)
 	if err != nil {
 		return nil, fault, err
 	}

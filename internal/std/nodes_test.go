@@ -90,17 +90,25 @@ func TestADialTriesAllAddressesAndRefusesForbiddenOnes(t *testing.T) {
 	_, text, _ := net.SplitHostPort(ln.Addr().String())
 	var d dialer
 	ctx := deadline(t, 5*time.Second)
-	c, fault, err := d.try(ctx, []netip.Addr{netip.MustParseAddr("127.9.9.9"), netip.MustParseAddr("127.0.0.1")}, text)
+	c, fault, err := d.try(ctx, []netip.Addr{netip.MustParseAddr("127.9.9.9"), netip.MustParseAddr("127.0.0.1")}, text, false)
 	if err != nil {
 		t.Fatalf("%v, %v", fault, err)
 	}
 	c.Close()
 	for _, no := range []string{"169.254.169.254", "fe80::1", "::ffff:169.254.1.1", "fd00:ec2::254"} {
-		if _, fault, err := d.try(ctx, []netip.Addr{netip.MustParseAddr(no)}, text); fault != roost.FaultForbidden || err == nil {
+		if _, fault, err := d.try(ctx, []netip.Addr{netip.MustParseAddr(no)}, text, false); fault != roost.FaultForbidden || err == nil {
 			t.Errorf("%s: %v, %v", no, fault, err)
 		}
 	}
-	if _, fault, _ := d.dial(ctx, "nonsense", 0, time.Now()); fault != roost.FaultResolve {
+	gone, cancel := context.WithCancel(ctx)
+	cancel() // so that nothing is dialled
+	if _, fault, _ := d.dial(gone, place{"169.254.1.1:1", true}, 0, time.Now()); fault == roost.FaultForbidden {
+		t.Error("a link-local address that is allowed is refused")
+	}
+	if _, fault, _ := d.dial(gone, place{"169.254.1.1:1", false}, 0, time.Now()); fault != roost.FaultForbidden {
+		t.Errorf("a link-local address that is not allowed: %v", fault)
+	}
+	if _, fault, _ := d.dial(ctx, place{addr: "nonsense"}, 0, time.Now()); fault != roost.FaultResolve {
 		t.Errorf("got %v", fault)
 	}
 }
