@@ -232,6 +232,9 @@ func (a *Answer) place(p *roost.PoolView, key []byte, ok bool, now int64) {
 	}
 	a.Choice, a.Why = at.ID, at.Why.String()
 	pick.End(&at)
+	if !ok {
+		a.Notes = append(a.Notes, "without a key each request goes to the less busy of two nodes drawn at random; this is one such draw")
+	}
 	for i := range a.Candidates {
 		a.Candidates[i].Chosen = a.Candidates[i].Node == a.Choice
 	}
