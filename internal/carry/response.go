@@ -40,6 +40,7 @@ func (x *Exchange) Respond(h *h1.Head, text string, now int64) Turn {
 	}
 	if h.Status == 101 {
 		if !x.flags.upgrade || !x.offered(h.Upgrade.In(text)) {
+			x.status = 0     // it is no answer, and counts as none
 			return Violation // RFC 9110, 7.8: never to a protocol that was not asked for
 		}
 		x.end(roost.StageDone, roost.NoFault, now)
