@@ -32,7 +32,7 @@ func demoCommand() *cobra.Command {
 			return usage("--for: %v is not a time; write for example 20s", o.For)
 		}
 		if !(o.Rate > 0 && o.Rate <= demo.MaxRate) { // so that NaN is none either
-			return usage("--rate: %v is not between 1 and %d calls per second", o.Rate, demo.MaxRate)
+			return usage("--rate: %v is not above 0 and at most %d calls per second", o.Rate, demo.MaxRate)
 		}
 		o.Out = cmd.OutOrStdout()
 		if _, err := demo.Run(cmd.Context(), o); err != nil {

@@ -27,9 +27,9 @@ type source struct {
 func (s *source) register(fs *pflag.FlagSet) {
 	fs.StringVarP(&s.file, "config", "c", "", "configuration file; then the flags below are not used")
 	fs.StringSliceVar(&s.flags.Listen, "listen", nil, "address to listen on, e.g. :8080 or unix:/run/roost.sock; repeatable (default :8080)")
-	fs.StringVar(&s.nodes, "nodes", "", "nodes, separated by commas: host:port, [v6]:port or unix:/path, each optionally name=ADDRESS")
+	fs.StringVar(&s.nodes, "nodes", "", "nodes, separated by commas: host:port, [v6]:port or unix:/path, each optionally NAME=ADDRESS*WEIGHT")
 	fs.IntVar(&s.flags.Homes, "homes", 0, "ordered homes of a key, used first to last as its load grows (default 3)")
-	fs.StringVar(&s.flags.Key, "key", "", "what must stay together: path, host, header:NAME, query:NAME, cookie:NAME, jwt:CLAIM, client_ip, or a template such as '{header:X-Org}/{path[0]}' (default path)")
+	fs.StringVar(&s.flags.Key, "key", "", "what must stay together: path, path[N], host, method, header:NAME, query:NAME, cookie:NAME, jwt:CLAIM, client_ip, sni, none, or a template such as '{header:X-Org}/{path[0]}' (default path)")
 	fs.StringVar(&s.flags.OnMissing, "on-missing-key", "", "a request without key: balance, reject or client_ip (default balance)")
 	fs.StringVar(&s.flags.Health, "health", "", "how nodes are probed: a path such as /healthz, tcp, or none (default tcp)")
 	fs.StringVar(&s.flags.Protocol, "protocol", "", "what nodes speak: auto (HTTP/1.1, gRPC by HTTP/2), http1 or h2c (default auto)")

@@ -29,7 +29,7 @@ var (
 	poolWaitingDesc  = desc("pool_waiting", "Requests that wait because every node is at its hard limit.", "pool")
 	spillsDesc       = desc("spills_total", "Requests that went past their homes because of load.", "pool")
 	retriesDesc      = desc("retries_total", "Attempts after the first.", "pool")
-	panicsDesc       = desc("panics_total", "Requests sent although every node was dead.", "pool")
+	panicsDesc       = desc("panics_total", "Requests sent although no node was fit: all dead, or not connectable a moment ago.", "pool")
 	epochDesc        = desc("table_epoch", "Sequence number of the pool's table within its term.", "pool")
 	slotsDesc        = desc("table_slots", "Slots of the pool's table.", "pool")
 

@@ -75,7 +75,7 @@ func (p *pool) read(d *decoder, v value) {
 			)
 		}, doc: "Where requests wait when every node is full."},
 		setting{name: "retry", kind: "a block of settings", nested: true, read: func(v value) { readRetry(d, v, s) },
-			doc: "Which requests are tried again on another node: only what is known not to have started, or may be repeated, and never more than a tenth of all."},
+			doc: "Which requests are tried again on another node: only what is known not to have started, or may be repeated, and, but for failed connections and a stale idle one, never more than a tenth of all (ten at once from a fresh start)."},
 		setting{name: "pins", kind: "pins by key", nested: true, read: func(v value) { p.readPins(d, v) },
 			doc: "Keys placed by hand: the text of the key, and its own homes or how many. A pin beats the table."},
 	)
@@ -99,7 +99,7 @@ func (p *pool) readLimits(d *decoder, v value) {
 		d.duration("connect_timeout", "2s", time.Millisecond, time.Minute, &s.ConnectTimeout, "For a connection to a node. A lost packet is sent again after 1 s (RFC 6298), so one may be lost."),
 		d.duration("head_timeout", "60s", time.Millisecond, day, &s.HeadTimeout, "From the end of the request to the head of the answer. Functions that start cold and reports take tens of seconds; most proxies allow 60."),
 		d.duration("body_timeout", "60s", time.Millisecond, day, &s.BodyTimeout, "Between two pieces of an answer's body. Event streams send a sign of life every 15 s to 30 s."),
-		d.count("idle_connections", "128", 0, 1<<16, &s.IdleConns, "Connections kept open to one node for the next requests: as many as are commonly busy at once. 0: none is kept."),
+		d.count("idle_connections", "128", 0, 1024, &s.IdleConns, "Connections kept open to one node for the next requests: as many as are commonly busy at once. 0: none is kept."),
 		d.duration("idle_timeout", "55s", time.Millisecond, day, &s.IdleTimeout, "How long one is kept without use. Below the 60 s after which many servers close, so that Roost is the one who closes; set it below your nodes' own (Node.js: 5 s)."),
 	)
 }
