@@ -26,7 +26,11 @@ type Live struct {
 	Errors      atomic.Uint64 // of these: responses with a status of 500 or more, except busy ones (Outcome.Busy)
 	Nanos       atomic.Uint64 // sum of durations until the response head
 	DoubleEnds  atomic.Uint64 // attempts ended twice: a bug, counted and alarmed
-	_           [128 - 48]byte
+
+	// Back is when the node last came back from the dead, Unix nanoseconds, set by control. How attempts that began before
+	// end says nothing of the node that came back.
+	Back atomic.Int64
+	_           [128 - 56]byte
 }
 
 // LoadHalfLife is how fast a report fades: a node that is sent nothing reports nothing, so that its last word must not

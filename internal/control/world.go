@@ -123,6 +123,9 @@ func (w *World) judged(now int64, p *pool, n *node, before *health.Node) {
 		return
 	}
 	p.facts = nil
+	if before.Verdict == roost.Dead {
+		n.live.Back.Store(now)
+	}
 	attrs := append(n.attrs(p), slog.String("was", before.Verdict.String()))
 	if n.health.Reason != "" {
 		attrs = append(attrs, slog.String("reason", n.health.Reason))

@@ -63,11 +63,14 @@ func follow(p *roost.PoolView, o *roost.Outcome, replay roost.Replay, t *roost.T
 // tally counts what an outcome says of its node.
 func tally(l *roost.Live, o *roost.Outcome, now int64) {
 	l.Report(o.Load, now)
+	// What began before the node last came back was met by the one that died: timeouts that were still running then would
+	// eject it again at once.
+	late := now-o.Nanos < l.Back.Load()
 	switch {
-	case o.Status == 0 && (!ofNode(o.Fault) || stale(o)):
+	case o.Status == 0 && (late || !ofNode(o.Fault) || stale(o)):
 		return
 	case o.Status != 0:
-		if o.Status >= 500 && !o.Busy {
+		if o.Status >= 500 && !o.Busy && !late {
 			l.Errors.Add(1)
 		}
 		l.Nanos.Add(uint64(max(0, o.Nanos)))

@@ -320,3 +320,25 @@ func BenchmarkRequestOfManyKeys(b *testing.B) {
 		pick.Next(p, &a, &ok, roost.Replay{}, &tried, now)
 	}
 }
+
+func TestWhatBeganBeforeANodeCameBackIsNotHeldAgainstIt(t *testing.T) {
+	for name, o := range map[string]roost.Outcome{
+		"silent":  {Stage: roost.StageHead, Fault: roost.FaultTimeout},
+		"refused": {Fault: roost.FaultRefused},
+		"error":   {Stage: roost.StageDone, Status: 500},
+	} {
+		for began, counts := range map[int64]bool{now - 2: false, now: true} {
+			p := pool(t, shared, 1)
+			a, _ := pick.Begin(p, nil, &roost.Tried{}, 1, began)
+			a.Live.Back.Store(now - 1)
+			o.Nanos = now + 5 - began
+			pick.Next(p, &a, &o, replays[post], &roost.Tried{}, now+5)
+			if got := a.Live.ConnectFail.Load() + a.Live.Broken.Load() + a.Live.Errors.Load(); (got == 1) != counts {
+				t.Errorf("%s, begun %d ns after the return: counted %d times", name, began-now+1, got)
+			}
+			if a.Live.InFlight.Load() != 0 {
+				t.Errorf("%s: still in flight", name)
+			}
+		}
+	}
+}
