@@ -27,13 +27,34 @@ func (x *Exchange) writesForwarded() bool {
 func (x *Exchange) writtenAnew(id h1.FieldID) bool { return id == h1.XForwardedFor && x.writesX() }
 
 // claimsOrigin tells whether a field that carry has no meaning for belongs to the same family: nodes believe
-// X-Real-IP and X-Forwarded-Port as they believe X-Forwarded-For.
+// X-Real-IP and X-Forwarded-Port as they believe X-Forwarded-For. An underscore is a dash here: behind CGI and WSGI the two
+// are the same name.
 func claimsOrigin(name string) bool {
-	const family = "x-forwarded-"
-	if len(name) < 9 || name[0]|0x20 != 'x' || name[1] != '-' {
+	const real, family = "x-real-ip", "x-forwarded-"
+	if len(name) < len(real) || name[0]|0x20 != 'x' {
 		return false
 	}
-	return equalFold(name, "x-real-ip") || len(name) >= len(family) && equalFold(name[:len(family)], family)
+	return dashFold(name, real) || len(name) >= len(family) && dashFold(name[:len(family)], family)
+}
+
+// dashFold is equalFold with underscores taken as dashes.
+func dashFold(a, lower string) bool {
+	if len(a) != len(lower) {
+		return false
+	}
+	for i := 0; i < len(a); i++ {
+		c := a[i]
+		switch {
+		case c-'A' < 26:
+			c |= 0x20
+		case c == '_':
+			c = '-'
+		}
+		if c != lower[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // client finds the client's address, and whether the peer's forwarding fields are believed: from the peer backwards,

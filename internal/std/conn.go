@@ -59,9 +59,9 @@ func addrOf(a net.Addr) netip.Addr {
 
 // serve carries the connection's exchanges one after the other.
 func (c *conn) serve() {
-	defer c.end()
 	limit := int64(c.listener().Settings.MaxConns)
-	defer c.f.conns.Add(-1)
+	defer c.f.conns.Add(-1) // after end: a connection that lingers still counts
+	defer c.end()
 	if n := c.f.conns.Add(1); limit > 0 && n > limit {
 		c.refuse()
 		return
