@@ -117,6 +117,7 @@ func (b *balancer) front(ctx context.Context, g *group) {
 		}
 	}
 	if b.admin != nil {
+		b.log.Info("admin listening", "address", b.admin.Addr().String())
 		h := admin.New(admin.Options{Address: b.cfg.Admin.Address, Status: b.status, Ready: b.ready, Metrics: b.metrics, Log: b.log})
 		g.start("admin", func() error { return h.Serve(ctx, b.admin) })
 	}
