@@ -30,7 +30,7 @@ type Live struct {
 	// Back is when the node last came back from the dead, Unix nanoseconds, set by control. How attempts that began before
 	// end says nothing of the node that came back.
 	Back atomic.Int64
-	_           [128 - 56]byte
+	_    [128 - 56]byte
 }
 
 // LoadHalfLife is how fast a report fades: a node that is sent nothing reports nothing, so that its last word must not
