@@ -52,6 +52,10 @@ func (e *Engine) borrow(c *conn) *work {
 // rest gives the work back. After a panic it is left to the collector: nobody knows who still uses it.
 func (k *work) rest() {
 	if p := recover(); p != nil {
+		if k.up.running { // it uses buffers that the connection's end gives back
+			k.c.cut()
+			<-k.up.done
+		}
 		k.x.Abandon()
 		panic(p)
 	}
