@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -65,6 +66,58 @@ func parseSchedstat(text string) (int64, error) {
 		return 0, fmt.Errorf("schedstat: %w", err)
 	}
 	return run, nil
+}
+
+// Machine is how many CPUs there are, and what all of them did since they began, in clock ticks.
+type Machine struct {
+	CPUs        int
+	Busy, Total int64
+}
+
+// machine reads /proc/stat.
+func machine() (Machine, error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return Machine{}, fmt.Errorf("read what the machine does: %w", err)
+	}
+	return parseMachine(string(text))
+}
+
+// parseMachine reads the lines "cpu" and "cpuN" of a stat file (proc_stat(5)). Time stolen by other guests is busy, too.
+func parseMachine(text string) (m Machine, err error) {
+	for line := range strings.Lines(text) {
+		fields := strings.Fields(line)
+		if len(fields) < 9 || !strings.HasPrefix(fields[0], "cpu") {
+			continue
+		}
+		if fields[0] != "cpu" {
+			m.CPUs++
+			continue
+		}
+		for i, f := range fields[1:9] { // guest time, behind these, is in user time already
+			n, err := strconv.ParseInt(f, 10, 64)
+			if err != nil {
+				return m, fmt.Errorf("cpu line of stat: %w", err)
+			}
+			m.Total += n
+			if idle, wait := 3, 4; i != idle && i != wait {
+				m.Busy += n
+			}
+		}
+	}
+	if m.CPUs == 0 || m.Total == 0 {
+		return m, errors.New("stat has no cpu lines")
+	}
+	return m, nil
+}
+
+// others is the share of the machine that was used from m to to and is not ours, which ran for some nanoseconds of wall.
+func (m Machine) others(to Machine, ours, wall int64) float64 {
+	if to.Total <= m.Total || wall <= 0 {
+		return 0
+	}
+	busy := float64(to.Busy-m.Busy) / float64(to.Total-m.Total)
+	return max(busy-float64(ours)/float64(wall)/float64(to.CPUs), 0)
 }
 
 // Stat is what the bench needs of /proc/PID/stat.

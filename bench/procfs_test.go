@@ -27,3 +27,27 @@ func TestStatIsReadBehindAnyName(t *testing.T) {
 		}
 	}
 }
+
+func TestOthersAreWhatTheMachineDidAndWeDidNot(t *testing.T) {
+	const text = "cpu  100 1 50 800 40 2 3 4 99 99\ncpu0 50 1 25 400 20 1 1 2 0 0\ncpu1 50 0 25 400 20 1 2 2 0 0\nintr 12 0\n"
+	m, err := parseMachine(text)
+	if want := (Machine{CPUs: 2, Busy: 160, Total: 1000}); m != want || err != nil {
+		t.Fatalf("%+v, %v; want %+v", m, err, want)
+	}
+	// A second in which half of two CPUs was busy; we ran for 0.6 s.
+	to := Machine{CPUs: 2, Busy: 260, Total: 1200}
+	if got := m.others(to, 600e6, 1e9); got < 0.199 || got > 0.201 {
+		t.Errorf("others: %g, want 0.2", got)
+	}
+	if got := m.others(to, 2e9, 1e9); got != 0 {
+		t.Errorf("others are never less than nothing: %g", got)
+	}
+	if got := m.others(m, 1, 1); got != 0 {
+		t.Errorf("in no time: %g", got)
+	}
+	for _, bad := range []string{"", "intr 1 2\n", "cpu 1 2 3\n", "cpu a 1 50 800 40 2 3 4\ncpu0 1 1 1 1 1 1 1 1\n"} {
+		if _, err := parseMachine(bad); err == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}

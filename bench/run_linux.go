@@ -210,7 +210,7 @@ func (h *harness) measure(ctx context.Context, c Case) (Result, error) {
 	}
 	for n := range h.o.rounds {
 		for _, r := range runners {
-			s, err := h.load(ctx, c, r, own)
+			s, err := h.load(ctx, c, r, own, up.cmd.Process.Pid)
 			if err != nil {
 				return res, fmt.Errorf("%s: %w", r.name, err)
 			}
@@ -309,9 +309,9 @@ func (r *runner) await(ctx context.Context) error {
 	}
 }
 
-// load puts a contestant under load once.
-func (h *harness) load(ctx context.Context, c Case, r *runner, cpu int) (Sample, error) {
-	load := Load{Case: c, Port: r.port, Seconds: h.o.seconds, Warm: h.o.seconds / 4, PIDs: r.pids}
+// load puts a contestant under load once. Ours are the processes that have a part in it, beside it and the load generator.
+func (h *harness) load(ctx context.Context, c Case, r *runner, cpu int, ours ...int) (Sample, error) {
+	load := Load{Case: c, Port: r.port, Seconds: h.o.seconds, Warm: h.o.seconds / 4, PIDs: r.pids, Ours: ours}
 	arg, err := json.Marshal(load)
 	if err != nil {
 		return Sample{}, fmt.Errorf("say what to do: %w", err)

@@ -17,6 +17,7 @@ type Sample struct {
 	Errors   int64   `json:"errors"` // broken connections, statuses other than 200, requests of an open loop never answered
 	Wrong    int64   `json:"wrong"`  // answers with wrong bytes
 	RSS      int64   `json:"rss_bytes"`
+	Others   float64 `json:"others"` // share of the machine that others used meanwhile: how far to trust this
 }
 
 // Row is a contestant's result in one case: medians over the rounds, but sums of errors.
@@ -90,6 +91,7 @@ func medians(rounds []Sample) Sample {
 		P999:     pick(rounds, func(s Sample) float64 { return s.P999 }),
 		Max:      pick(rounds, func(s Sample) float64 { return s.Max }),
 		RSS:      pick(rounds, func(s Sample) int64 { return s.RSS }),
+		Others:   pick(rounds, func(s Sample) float64 { return s.Others }),
 	}
 	for _, s := range rounds {
 		m.Errors += s.Errors

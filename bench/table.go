@@ -7,14 +7,19 @@ import (
 	"strings"
 )
 
+// maxOthers is the share of the machine that may go to others before a table says so.
+const maxOthers = 0.05
+
 // table prints a case for people.
 func table(w io.Writer, r Result, rounds int) error {
-	rows := [][]string{{"", "req/s", "CPU us/req", "user", "sys", "p50", "p99", "p99.9", "errors", "RSS", "CPU x", "p99 x"}}
+	rows := [][]string{{"", "req/s", "CPU us/req", "user", "sys", "p50", "p99", "p99.9", "errors", "RSS", "others", "CPU x", "p99 x"}}
+	worst := 0.0
 	for _, row := range r.Rows {
 		m := row.Median
+		worst = max(worst, m.Others)
 		cells := []string{row.Name, fmt.Sprintf("%.0f", m.RPS), fmt.Sprintf("%.2f", m.CPU), fmt.Sprintf("%.2f", m.User),
 			fmt.Sprintf("%.2f", m.Sys), micros(m.P50), micros(m.P99), micros(m.P999), strconv.FormatInt(m.Errors, 10),
-			fmt.Sprintf("%d MiB", m.RSS>>20), times(row.CPUx), times(row.P99x)}
+			fmt.Sprintf("%d MiB", m.RSS>>20), fmt.Sprintf("%.0f %%", m.Others*100), times(row.CPUx), times(row.P99x)}
 		if row.Invalid != "" {
 			cells = append(cells, "INVALID: "+row.Invalid)
 		}
@@ -24,7 +29,11 @@ func table(w io.Writer, r Result, rounds int) error {
 	if r.Better != "" {
 		than = "x: ratio to " + r.Better + " in the same round"
 	}
-	_, err := fmt.Fprintf(w, "== %s: %s (median of %d; %s)\n%s\n", r.Case.Name, r.Case.About, rounds, than, align(rows))
+	doubt := ""
+	if worst > maxOthers {
+		doubt = fmt.Sprintf("Others used up to %.0f %% of the machine meanwhile: these figures are rough.\n", worst*100)
+	}
+	_, err := fmt.Fprintf(w, "== %s: %s (median of %d; %s)\n%s%s\n", r.Case.Name, r.Case.About, rounds, than, align(rows), doubt)
 	return err
 }
 
