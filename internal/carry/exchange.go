@@ -148,6 +148,14 @@ func (x *Exchange) Refuse(s *roost.Snapshot, p *Peer, why h1.Reason, start int64
 	return Reply{uint16(why.Status()), why.Code(), why.Error()}
 }
 
+// Encrypted begins and fails an exchange on a clear-text listener to which the client speaks TLS. It will not read the
+// answer as HTTP, but whoever looks at its bytes, or at the log, sees what is wrong.
+func (x *Exchange) Encrypted(s *roost.Snapshot, p *Peer, start int64) Reply {
+	x.reset(s, p, start)
+	x.Close = true
+	return Reply{400, "tls_on_clear_text", "this listener takes clear text, and the client speaks TLS"}
+}
+
 // Late begins and fails an exchange whose head did not come whole in time.
 func (x *Exchange) Late(s *roost.Snapshot, p *Peer, start int64) Reply {
 	x.reset(s, p, start)
@@ -168,7 +176,7 @@ func (x *Exchange) reset(s *roost.Snapshot, p *Peer, start int64) {
 		x.scratch = make([]byte, 0, roost.MaxKey)
 	}
 	*x = Exchange{scratch: x.scratch, lv: &s.Listeners[p.Listener], peer: p, Held: true}
-	x.Record.Start, x.Record.Listener = start, p.Listener
+	x.Record.Start, x.Record.Listener, x.Record.Client = start, p.Listener, p.Addr
 }
 
 // proto is the protocol that the client spoke, as logs have it.

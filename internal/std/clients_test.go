@@ -273,6 +273,7 @@ func TestLimitsAnswerPrecisely(t *testing.T) {
 		code   string
 	}{
 		{"a head that does not come", func(s *setup) { s.l.HeadTimeout = short }, echo, "GET / HTTP/1.1\r\nHos", 408, "head_timeout"},
+		{"TLS on a clear-text listener", nil, echo, "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "tls_on_clear_text"},
 		{"a body that does not come", func(s *setup) { s.l.BodyTimeout = short }, echo, crlf("PUT / HTTP/1.1", "Host: h", "Content-Length: 3") + "a", 408, "body_timeout"},
 		{"a body over the limit", func(s *setup) { s.l.MaxBody = 10 }, echo, crlf("PUT / HTTP/1.1", "Host: h", "Content-Length: 11") + "01234567890", 413, "body_too_large"},
 		{"chunks over the limit", func(s *setup) { s.l.MaxBody = 10 }, echo, crlf("PUT / HTTP/1.1", "Host: h", "Transfer-Encoding: chunked") + "b\r\n01234567890\r\n0\r\n\r\n", 413, "body_too_large"},

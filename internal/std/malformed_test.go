@@ -44,7 +44,7 @@ func TestMalformedAndAmbiguousRequests(t *testing.T) {
 		{"no slash before the path", crlf("GET a HTTP/1.1", "Host: h"), 400, "target_invalid", ""},
 		{"brackets in the method", crlf("G(T / HTTP/1.1", "Host: h"), 400, "method_invalid", ""},
 		{"a method longer than any", crlf(strings.Repeat("M", 300)+" / HTTP/1.1", "Host: h"), 501, "method_too_long", ""},
-		{"TLS on a clear port", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, "method_invalid", ""},
+		{"TLS on a clear port", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, "tls_on_clear_text", ""},
 		{"an unknown method", crlf("BREW /pot HTTP/1.1", "Host: h"), 200, "", crlf("BREW /pot HTTP/1.1", "Host: h")},
 		{"a lower-case method is another method", crlf("get / HTTP/1.1", "Host: h"), 200, "", crlf("get / HTTP/1.1", "Host: h")},
 		{"target too long", crlf("GET /"+big+" HTTP/1.1", "Host: h"), 414, "request_line_too_long", ""},

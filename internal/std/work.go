@@ -9,6 +9,7 @@ import (
 	"roost"
 	"roost/internal/carry"
 	"roost/internal/h1"
+	"roost/internal/sniff"
 )
 
 // work is all that one exchange needs beside its connections. Connections borrow one from the first byte of a request
@@ -96,6 +97,9 @@ func (k *work) readHead(s *roost.Snapshot) (reply carry.Reply, ok bool) {
 	}
 	for {
 		done, err := k.parser.Parse(c.w.pending(), &k.req)
+		if err != nil && !c.peer.TLS && sniff.TLSRecord(c.w.pending()) {
+			return k.x.Encrypted(s, &c.peer, start), false
+		}
 		if err != nil {
 			return k.x.Refuse(s, &c.peer, err.(h1.Reason), start), false
 		}
