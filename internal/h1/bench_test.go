@@ -14,7 +14,7 @@ const typical = "GET /api/v1/functions/hello?name=world HTTP/1.1\r\n" +
 	"X-Request-Id: 7f3c9a\r\n" +
 	"Content-Type: text/plain\r\n" +
 	"Connection: close\r\n" +
-	"Via: 1.1 e\r\n" +
+	"Via: 1.1 lb\r\n" +
 	"\r\n"
 
 const answer = "HTTP/1.1 200 OK\r\n" +

@@ -94,18 +94,17 @@ type drained struct {
 	done             bool
 }
 
-// drain gives a body in[:n] for each of the cuts n in turn, then all of it, then EOF; always in a buffer of its own, from
+// drain gives a body in[:n] for each of the cuts n in turn, then all of it, then EOF; each time in a buffer of its own, from
 // the first byte that was not consumed.
 func drain(b Body, in []byte, cuts ...int) (d drained) {
 	for _, n := range append(cuts, len(in)) {
-		for {
-			at := d.used
-			rest := bytes.Clone(in[at:max(at, n)])
+		for rest := bytes.Clone(in[d.used:max(d.used, n)]); ; {
+			given := rest
 			ev, used, payload, err := b.Next(rest)
-			if used < 0 || used > len(rest) || len(payload) > used {
-				panic(fmt.Sprintf("used %d of %d for %d", used, len(rest), len(payload)))
+			if used < 0 || used > len(given) || len(payload) > used {
+				panic(fmt.Sprintf("used %d of %d for %d", used, len(given), len(payload)))
 			}
-			d.used += used
+			d.used, rest = d.used+used, rest[used:]
 			d.payload += string(payload)
 			if err != nil {
 				d.reason = err.(Reason)
@@ -115,7 +114,8 @@ func drain(b Body, in []byte, cuts ...int) (d drained) {
 				return d
 			}
 			if ev == TrailerField {
-				d.trailer += b.Field.Name.In(string(rest)) + "=" + b.Field.Value.In(string(rest)) + ";"
+				name, value := b.Field.Name, b.Field.Value
+				d.trailer += string(given[name.Off:name.End]) + "=" + string(given[value.Off:value.End]) + ";"
 			}
 			if (ev == Data) != (len(payload) > 0) || ev != NeedMore && ev != End && used == 0 {
 				panic("an event without progress")
