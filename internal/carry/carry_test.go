@@ -340,3 +340,13 @@ func BenchmarkKeepAliveExchange(b *testing.B) {
 		w.keepAlive(aRequest, anAnswer, buf)
 	}
 }
+
+func TestAnAbsoluteTargetWithoutAPathHasTheRootsKey(t *testing.T) {
+	for _, target := range []string{"http://h", "http://h?q=1", "http://h/", "/?q=1"} {
+		w := newWorld(t)
+		w.request(lines("GET "+target+" HTTP/1.1", "Host: h"))
+		if got := string(w.x.Key.Bytes); got != "/" {
+			t.Errorf("%s: key %q", target, got)
+		}
+	}
+}
