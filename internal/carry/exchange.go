@@ -100,8 +100,8 @@ func (x *Exchange) Accept(s *roost.Snapshot, p *Peer, h *h1.Head, text string, s
 	r.Target = h.Origin.In(text)
 	if h.Form == h1.AsteriskForm || h.Form == h1.AuthorityForm {
 		r.Target = h.Target.In(text)
-	} else if r.Target == "" || r.Target[0] == '?' {
-		r.Target = "/" + r.Target // an absolute form without a path (RFC 9112, 3.2.2)
+	} else if r.Target == "" {
+		r.Target = "/"
 	}
 	r.SNI, r.Cert = p.SNI, p.Cert
 	rec.Method, rec.Host, rec.Target, rec.Proto = r.Method, r.Host, h.Target.In(text), x.proto()
