@@ -179,6 +179,9 @@ func TestSlowProbesOfANodeNeverOverlap(t *testing.T) {
 }
 
 func TestNoMoreThanMaxProbesRunAtOnceAndAllComeToTurn(t *testing.T) {
+	if raced {
+		t.Skip("SKIP: crowded bubbles crash the race detector, golang/go#78156; the test runs without it")
+	}
 	in(t, func(t *testing.T, w *world, p *Prober) {
 		var targets []roost.Target
 		for i := range 3 * maxProbes {
