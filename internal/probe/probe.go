@@ -183,6 +183,9 @@ func (w *watch) run(ctx context.Context, p *Prober) {
 			}
 			urged, quiet = urgedProbes, time.Now().Add(interval)
 		}
+		if ctx.Err() != nil {
+			return // given up while its time had come: select takes either
+		}
 		began := time.Now()
 		p.probe(ctx, &w.target)
 		wait := time.Duration((1 - jitter + 2*jitter*rand.Float64()) * float64(interval))
