@@ -55,7 +55,7 @@ func serve(t *testing.T, s *Server, ln net.Listener) (stop func() error) {
 func ask(t *testing.T, address string, r *http.Request) (status int, header http.Header, body string) {
 	t.Helper()
 	r.URL.Scheme, r.URL.Host = "http", address
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, ExpectContinueTimeout: 20 * time.Second}, Timeout: 20 * time.Second}
 	answer, err := client.Do(r)
 	if err != nil {
 		t.Fatal(err)
