@@ -28,30 +28,41 @@ place     : dict
 health    : dict
 pick      : dict                       # and sync/atomic
 carry     : dict h1 route pick
+intent    : dict                       # operators' changes and listings folded into pools
+api       : dict                       # the admin API's words on the wire: types only
 
 # hands: they touch the world and do not know each other
 std       : dict h1 sniff carry
-listen    : dict
+listen    : dict watch
 probe     : dict
 access    : dict                       # the access log
 config    : dict route
-admin     : dict
+admin     : dict api
+client    : dict api                   # asks a running balancer's admin API
+store     : dict                       # the port, the memory store, and what is stored as which bytes
+store/sqlstore  : dict store
+store/storetest : dict store           # the contract, as tests
+watch     : dict                       # tells when files change; listen and serve use it
+upgrade   : dict                       # starts the new binary and gives it the listeners
+systemd   : dict                       # sd_notify
+fnlb      : dict                       # fnlb's own interface: flags, /1/lb/*, its dashboard
 
 # the control loop; it never meets the data path
-control   : dict place health
+control   : dict place health intent
 
 # top: they join rooms
-explain   : dict route pick
+explain   : dict route pick api
 serve     : *
 demo      : dict
 cmd/roost : *
 bench     : *
+packaging/image : dict                 # make image
 e2e       : *
 `
 
 // pure packages, and what they must not import.
 var (
-	pure   = []string{"dict", "h1", "sniff", "route", "place", "health", "pick", "carry"}
+	pure   = []string{"dict", "h1", "sniff", "route", "place", "health", "pick", "carry", "intent", "api"}
 	banned = []string{"net", "net/http", "os", "os/exec", "database/sql", "log", "log/slog", "math/rand", "math/rand/v2",
 		"crypto/rand", "syscall", "unsafe", "runtime", "context", "sync"}
 )

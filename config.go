@@ -14,12 +14,16 @@ type Config struct {
 	Pools     []Pool   // by Route.Pool
 	Admin     Admin
 	Log       Log
-	Store     string // "memory"
-	Digest    Digest // of the text it came from, and of the environment variables in it
+	State     string   // directory of what lasts: database, token, socket; "": none, then Store is "memory"
+	Store     string   // "memory", or the path of a SQLite database
+	Digest    Digest   // of the text it came from, and of the environment variables in it
+	Effective []byte   // the whole of it as a YAML file, defaults filled in, secrets left out
+	Files     []string // that it was read from, itself first: a change of any is a reason to reload
 }
 
 // Listener is an address that takes traffic.
 type Listener struct {
+	ID       ListenerID // its place in snapshots, kept over reloads; whoever serves it gives it
 	Name     string
 	Address  string // host:port, :port or unix:/path
 	TLS      *TLS
@@ -128,9 +132,15 @@ type HealthSettings struct {
 	AllowLinkLocal bool // addresses that Forbidden names are probed all the same
 }
 
-// Admin is the admin listener.
+// Admin is how operators reach the balancer.
 type Admin struct {
 	Address string // "": off
+	TLS     *TLS   // nil: clear text, then Address is loopback
+	Names   []string
+	// Names are accepted in Host, beside addresses, localhost and the name in Address.
+	Socket      string // path of the unix socket; "": off
+	Token       string // path of the file that holds the bearer token; made when it is not there
+	OpenMetrics bool   // /metrics asks for no token
 }
 
 // Log says what is logged and where.

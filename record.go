@@ -31,4 +31,5 @@ type Record struct {
 	Nanos     int64  // from the head's first byte to the answer's last
 	NodeNanos int64  // the last attempt, until its response head
 	Queued    int64  // nanoseconds spent waiting for room
+	Wait      int64  // nanoseconds that the call waited inside the node, as it reported (XXX-FXLB-WAIT); 0: it did not
 }

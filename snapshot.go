@@ -4,7 +4,7 @@ package roost
 type Snapshot struct {
 	Seq       uint64
 	Config    Digest
-	Listeners []ListenerView // by ListenerID
+	Listeners []ListenerView // by ListenerID; one that was never in use, or not any more, is zero
 	Pools     []PoolView     // by PoolRef
 }
 
@@ -13,6 +13,7 @@ type ListenerView struct {
 	Name     string
 	Settings ListenerSettings
 	Routes   []*Route // in order; the first match wins
+	Retired  bool     // out of the configuration: its connections finish what they have, and then close
 	Want     []string // lower-case names of the fields that routes look at, by slot; at most MaxWant
 }
 
@@ -36,5 +37,6 @@ type NodeView struct {
 	Weight  uint32 // effective, in thousandths: share, halved while ailing, ramped in slow start; 0 takes nothing new
 	Verdict Verdict
 	Duty    Duty
+	Cut     bool // an operator took it down, or its drain's deadline passed: what is still open there is ended
 	Live    *Live
 }

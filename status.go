@@ -9,10 +9,39 @@ type Status struct {
 	Started   time.Time        `json:"started"`
 	Ready     bool             `json:"ready"`
 	Draining  bool             `json:"draining"`
-	Config    string           `json:"config"` // short digest of the configuration
+	Config    string           `json:"config"`   // short digest of the configuration
+	Revision  uint64           `json:"revision"` // of what was changed through the API
+	Store     StoreStatus      `json:"store"`
+	Reload    ReloadStatus     `json:"reload"` // the last one
 	Snapshot  uint64           `json:"snapshot"`
 	Listeners []ListenerStatus `json:"listeners"`
 	Pools     []PoolStatus     `json:"pools"`
+}
+
+// StoreStatus is the store of a Status.
+type StoreStatus struct {
+	Kind  string `json:"kind"`            // memory, sqlite
+	Path  string `json:"path,omitempty"`  // of its file
+	Fault string `json:"fault,omitempty"` // why changes cannot be made now
+}
+
+// ReloadStatus is the last reload of a Status. At a start it is the start itself.
+type ReloadStatus struct {
+	At     time.Time `json:"at"`
+	By     string    `json:"by"` // start, signal, api, file
+	OK     bool      `json:"ok"`
+	Errors []Mistake `json:"errors,omitempty"` // why the configuration in use is still the one before
+}
+
+// Mistake is one thing that is wrong with a configuration, and where.
+type Mistake struct {
+	File    string `json:"file,omitempty"`
+	Line    int    `json:"line,omitempty"`
+	Column  int    `json:"column,omitempty"`
+	Path    string `json:"path,omitempty"` // of the setting, as in listeners.web.address
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Fix     string `json:"fix,omitempty"`
 }
 
 // ListenerStatus is one listener of a Status.
@@ -20,6 +49,9 @@ type ListenerStatus struct {
 	Name    string `json:"name"`
 	Address string `json:"address"`
 	TLS     bool   `json:"tls"`
+	Retired bool   `json:"retired,omitempty"` // out of the configuration, with connections still open
+
+	Connections int64 `json:"connections"` // open, from clients
 
 	Certificates []CertStatus `json:"certificates,omitempty"` // the first is the default
 }
@@ -39,7 +71,8 @@ type PoolStatus struct {
 	Slots    int          `json:"slots"`
 	Homes    int          `json:"homes"`
 	Pins     int          `json:"pins"`
-	Panic    bool         `json:"panic"` // every node is dead: requests are tried anyway
+	Notes    []string     `json:"notes,omitempty"` // what of the edits and sources could not be used, and why
+	Panic    bool         `json:"panic"`           // every node is dead: requests are tried anyway
 	InFlight int64        `json:"in_flight"`
 	Waiting  int64        `json:"waiting"`
 	Spills   uint64       `json:"spills"`
@@ -48,12 +81,21 @@ type PoolStatus struct {
 	Nodes    []NodeStatus `json:"nodes"`
 }
 
+// Held is the hold that decides a node's duty.
+type Held struct {
+	Cause    string     `json:"cause"`
+	Since    time.Time  `json:"since"`
+	Deadline *time.Time `json:"deadline,omitempty"` // when what is still open there is cut
+}
+
 // NodeStatus is one node of a PoolStatus.
 type NodeStatus struct {
 	ID          NodeID    `json:"id"`
 	Address     string    `json:"address"`
 	Zone        string    `json:"zone,omitempty"`
+	Sources     []string  `json:"sources"` // who lists it: file, flag, api, lb_nodes
 	Duty        string    `json:"duty"`
+	Held        *Held     `json:"held,omitempty"` // why its duty is draining or down
 	Verdict     string    `json:"verdict"`
 	Reason      string    `json:"reason,omitempty"` // why it is out, or what was last seen
 	Since       time.Time `json:"since"`            // of the verdict
