@@ -19,11 +19,17 @@ import (
 	"roost"
 )
 
-// Event is something that happened: [Configured], [Probed] or [Tick].
+// Event is something that happened: [Configured], [Edited], [Listed], [Probed] or [Tick].
 type Event interface{ event() }
 
 // Configured brings a new configuration. It must not change afterwards.
 type Configured struct{ *roost.Config }
+
+// Edited brings what operators changed, all of it. It must not change afterwards.
+type Edited struct{ *roost.Edits }
+
+// Listed brings what a source lists in one pool now. It must not change afterwards.
+type Listed struct{ roost.Listing }
 
 // Probed brings what a probe found.
 type Probed struct{ roost.ProbeResult }
@@ -32,6 +38,8 @@ type Probed struct{ roost.ProbeResult }
 type Tick struct{}
 
 func (Configured) event() {}
+func (Edited) event()     {}
+func (Listed) event()     {}
 func (Probed) event()     {}
 func (Tick) event()       {}
 

@@ -22,7 +22,7 @@ const (
 	inboxLen = 1024
 )
 
-// ErrEnded is returned by Configure when Run has returned.
+// ErrEnded is returned by Configure, Edit and List when Run has returned.
 var ErrEnded = errors.New("control has ended")
 
 // Options are what a Loop is given.
@@ -36,6 +36,13 @@ type Options struct {
 	// probes.
 	Targets func([]roost.Target)
 	Urge    func(roost.PoolID, roost.NodeID)
+	// Tables are the last ones that a process before published; they are known before the first configuration. Keep is
+	// given each table that was published with a new epoch, to be known then. Listeners is told of the listeners of a
+	// snapshot before that is published, when they are others. Both are called by the goroutine of Run; Keep must not
+	// block. Nil: nobody listens.
+	Tables    []*roost.Table
+	Keep      func(*roost.Table)
+	Listeners func([]roost.ListenerView)
 }
 
 // Loop drives a World. Make one with New and run it once.
@@ -93,10 +100,19 @@ func (l *Loop) Run(ctx context.Context) error {
 
 // Configure applies cfg, which must not change afterwards, and returns once the snapshot was published. On an error
 // everything stands as before; but if ctx ended first, cfg may still be applied.
-func (l *Loop) Configure(ctx context.Context, cfg *roost.Config) error {
+func (l *Loop) Configure(ctx context.Context, cfg *roost.Config) error { return l.await(ctx, Configured{cfg}) }
+
+// Edit takes e in place of the edits before, as Configure does. Before the first configuration they are kept for it.
+func (l *Loop) Edit(ctx context.Context, e *roost.Edits) error { return l.await(ctx, Edited{e}) }
+
+// List takes what a source lists in a pool in place of what it listed there before, as Edit does.
+func (l *Loop) List(ctx context.Context, listing roost.Listing) error { return l.await(ctx, Listed{listing}) }
+
+// await hands over an event and waits for the end of its step.
+func (l *Loop) await(ctx context.Context, e Event) error {
 	answer := make(chan error, 1)
 	select {
-	case l.inbox <- message{Configured{cfg}, answer}:
+	case l.inbox <- message{e, answer}:
 	case <-ctx.Done():
 		return fmt.Errorf("wait for control: %w", context.Cause(ctx))
 	case <-l.done:
