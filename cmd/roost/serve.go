@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 	"time"
 
@@ -99,13 +98,7 @@ func serveCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		log := logger(cfg.Log, cmd.ErrOrStderr())
-		err = serve.Run(cmd.Context(), cfg, serve.Options{Version: version(), Log: log, Drain: drain,
-			Listening: func(ls []roost.ListenerStatus) {
-				for _, l := range ls {
-					log.Info("listening", "listener", l.Name, "address", l.Address, "tls", l.TLS)
-				}
-			}})
+		err = serve.Run(cmd.Context(), cfg, serve.Options{Version: version(), LogTo: cmd.ErrOrStderr(), Drain: drain})
 		if errors.Is(err, serve.ErrCut) {
 			return &failure{code: exitFail, err: err}
 		}
@@ -115,17 +108,4 @@ func serveCommand() *cobra.Command {
 		return nil
 	}
 	return cmd
-}
-
-// logger writes for operators, to stderr.
-func logger(l roost.Log, w io.Writer) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(l.Level)); err != nil {
-		level = slog.LevelInfo // config has validated it; the zero Log means info
-	}
-	opts := &slog.HandlerOptions{Level: level}
-	if l.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, opts))
-	}
-	return slog.New(slog.NewTextHandler(w, opts))
 }

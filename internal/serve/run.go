@@ -19,12 +19,13 @@ import (
 	"roost/internal/std"
 )
 
-// open makes everything that can fail before traffic: certificates, listeners, log files. All problems are reported at
+// Open makes everything that can fail before traffic: certificates, listeners, log files. All problems are reported at
 // once; on any, what was opened is closed again.
-func open(cfg *roost.Config, o Options) (*balancer, error) {
-	b := &balancer{cfg: cfg, o: o, log: o.Log, started: time.Now()}
-	if b.log == nil {
-		b.log = slog.New(slog.DiscardHandler)
+func Open(cfg *roost.Config, o Options) (*Balancer, error) {
+	b := &Balancer{cfg: cfg, o: o, started: time.Now()}
+	b.log = slog.New(slog.DiscardHandler)
+	if o.LogTo != nil {
+		b.log = slog.New(handler(cfg.Log, o.LogTo))
 	}
 	var errs []error
 	for i := range cfg.Listeners {
@@ -64,7 +65,7 @@ func openFront(conf *roost.Listener, log *slog.Logger) (front, error) {
 	return f, err
 }
 
-func (b *balancer) close() {
+func (b *Balancer) close() {
 	for _, f := range b.fronts {
 		f.ln.Close()
 	}
@@ -74,22 +75,25 @@ func (b *balancer) close() {
 }
 
 // join makes the rooms and connects them. Nothing runs yet.
-func (b *balancer) join() {
+func (b *Balancer) join() {
 	var self roost.Incarnation
 	rand.Read(self[:]) // never fails: crypto/rand ends the process instead
 	b.prober = probe.New(probe.Options{Version: b.o.Version, Log: b.log, Report: func(r roost.ProbeResult) { b.control.Probed(r) }})
 	b.control = control.New(control.Options{Snapshot: &b.snap, Log: b.log, Now: time.Now, Incarnation: self,
 		Version: b.o.Version, Targets: b.prober.Set, Urge: b.prober.Urge})
-	b.metrics = admin.NewMetrics(admin.Sources{Status: b.status, Connections: b.connections, LogDropped: b.access.Dropped,
+	b.metrics = admin.NewMetrics(admin.Sources{Status: b.Status, Connections: b.connections, LogDropped: b.access.Dropped,
 		Reasons: carry.Codes()})
 	b.engine = std.New(std.Options{Snapshot: &b.snap, Log: b.log, Now: time.Now, Record: func(r *roost.Record) {
 		b.metrics.Observe(r)
 		b.access.Write(r, b.fronts[r.Listener].conf.Name)
+		if b.o.Record != nil {
+			b.o.Record(r)
+		}
 	}})
 }
 
-// run starts everything in the order in which one needs the other, and ends it in the opposite order.
-func (b *balancer) run(ctx context.Context) error {
+// Run starts everything in the order in which one needs the other, and ends it in the opposite order.
+func (b *Balancer) Run(ctx context.Context) error {
 	defer b.close()
 
 	// Outlives ctx: requests that drain still need control, probes and logs.
@@ -110,7 +114,7 @@ func (b *balancer) run(ctx context.Context) error {
 }
 
 // front starts what serves beside traffic: certificates that reload, and the admin listener.
-func (b *balancer) front(ctx context.Context, g *group) {
+func (b *Balancer) front(ctx context.Context, g *group) {
 	for _, f := range b.fronts {
 		if f.certs != nil {
 			g.start("certificates of "+f.conf.Name, func() error { return f.certs.Run(ctx) })
@@ -118,26 +122,31 @@ func (b *balancer) front(ctx context.Context, g *group) {
 	}
 	if b.admin != nil {
 		b.log.Info("admin listening", "address", b.admin.Addr().String())
-		h := admin.New(admin.Options{Address: b.cfg.Admin.Address, Status: b.status, Ready: b.ready, Metrics: b.metrics, Log: b.log})
+		h := admin.New(admin.Options{Address: b.cfg.Admin.Address, Status: b.Status, Ready: b.ready, Metrics: b.metrics, Log: b.log})
 		g.start("admin", func() error { return h.Serve(ctx, b.admin) })
 	}
 }
 
-func (b *balancer) serve(ctx context.Context, g *group) {
+func (b *Balancer) serve(ctx context.Context, g *group) {
 	for i, f := range b.fronts {
-		var conf *tls.Config
+		var conf func() *tls.Config
 		if f.certs != nil {
-			conf = f.certs.TLS(f.conf.TLS.MinVersion, f.conf.Settings.HTTP2)
+			secure := f.certs.TLS(f.conf.TLS.MinVersion, f.conf.Settings.HTTP2)
+			conf = func() *tls.Config { return secure }
 		}
 		g.start("listener "+f.conf.Name, func() error { return b.engine.Serve(ctx, f.ln, roost.ListenerID(i), conf) })
 	}
+	ls := b.listeners()
+	for _, l := range ls {
+		b.log.Info("listening", "listener", l.Name, "address", l.Address, "tls", l.TLS)
+	}
 	if b.o.Listening != nil {
-		b.o.Listening(b.listeners())
+		b.o.Listening(ls)
 	}
 }
 
 // wait waits for the end of ctx or for a part that broke, then drains. What broke is reported by its group.
-func (b *balancer) wait(ctx context.Context, parts ...*group) error {
+func (b *Balancer) wait(ctx context.Context, parts ...*group) error {
 	broken := make(chan error, len(parts))
 	for _, g := range parts {
 		g.onFail(broken)
@@ -166,7 +175,7 @@ func (o Options) drain() time.Duration {
 	return o.Drain
 }
 
-func (b *balancer) listeners() []roost.ListenerStatus {
+func (b *Balancer) listeners() []roost.ListenerStatus {
 	ls := make([]roost.ListenerStatus, len(b.fronts))
 	for i, f := range b.fronts {
 		ls[i] = roost.ListenerStatus{Name: f.conf.Name, Address: f.ln.Addr().String(), TLS: f.certs != nil}
@@ -178,7 +187,7 @@ func (b *balancer) listeners() []roost.ListenerStatus {
 }
 
 // connections are the open client connections by listener.
-func (b *balancer) connections() map[string]int64 {
+func (b *Balancer) connections() map[string]int64 {
 	m := make(map[string]int64, len(b.fronts))
 	for i, f := range b.fronts {
 		m[f.conf.Name] = b.engine.Connections(roost.ListenerID(i))
@@ -186,8 +195,8 @@ func (b *balancer) connections() map[string]int64 {
 	return m
 }
 
-// status is control's view and what only serve knows.
-func (b *balancer) status() roost.Status {
+// Status is control's view and what only serve knows.
+func (b *Balancer) Status() roost.Status {
 	s := b.control.Status()
 	s.Version, s.Started, s.Draining = b.o.Version, b.started, b.draining.Load()
 	s.Ready = b.ready() == nil
@@ -196,7 +205,7 @@ func (b *balancer) status() roost.Status {
 }
 
 // ready says why a balancer should get no traffic, or nil.
-func (b *balancer) ready() error {
+func (b *Balancer) ready() error {
 	if b.draining.Load() {
 		return errors.New("draining")
 	}

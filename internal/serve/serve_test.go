@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -43,7 +42,7 @@ func balance(t *testing.T, f config.Flags, log io.Writer) (addrs []string, stop 
 	up := make(chan []roost.ListenerStatus, 1)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- Run(ctx, cfg, Options{Version: "test", Log: slog.New(slog.NewTextHandler(log, nil)), Drain: 5 * time.Second,
+		ended <- Run(ctx, cfg, Options{Version: "test", LogTo: log, Drain: 5 * time.Second,
 			Listening: func(ls []roost.ListenerStatus) { up <- ls }})
 	}()
 	var once sync.Once
