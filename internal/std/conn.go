@@ -62,11 +62,12 @@ func (c *conn) serve() {
 	limit := int64(c.listener().Settings.MaxConns)
 	defer c.f.conns.Add(-1) // after end: a connection that lingers still counts
 	defer c.end()
+	conf := c.f.tls()
 	if n := c.f.conns.Add(1); limit > 0 && n > limit {
-		c.refuse()
+		c.refuse(conf != nil)
 		return
 	}
-	if c.f.tls != nil && !c.handshake() {
+	if conf != nil && !c.handshake(conf) {
 		return
 	}
 	if c.peer.TLS && c.w.conn.(*tls.Conn).ConnectionState().NegotiatedProtocol == "h2" {
@@ -112,7 +113,7 @@ func (c *conn) panicked(p any) {
 func (c *conn) listener() *roost.ListenerView { return &c.e.o.Snapshot.Load().Listeners[c.f.id] }
 
 // handshake makes the connection a TLS one.
-func (c *conn) handshake() bool {
+func (c *conn) handshake(conf *tls.Config) bool {
 	limit := c.listener().Settings.HeadTimeout
 	ctx := c.f.ctx
 	if limit > 0 {
@@ -120,7 +121,7 @@ func (c *conn) handshake() bool {
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	t := tls.Server(c.w.conn, c.f.tls)
+	t := tls.Server(c.w.conn, conf)
 	if err := t.HandshakeContext(ctx); err != nil {
 		c.e.o.Log.Debug("TLS handshake failed", "client", c.peer.Addr, "error", err)
 		return false
@@ -145,10 +146,10 @@ func (c *conn) await() bool {
 		idle = set.HeadTimeout
 	}
 	since := c.e.o.Now()
-	var drain time.Duration // the limit once a drain began
+	var drain time.Duration // the limit once the listener leaves
 	c.idle.Store(true)
 	err := c.w.await(c.e.o.Now, since, func() time.Duration {
-		if drain == 0 && c.e.draining.Load() {
+		if drain == 0 && c.f.leaving.Load() {
 			drain = c.e.o.Now().Sub(since) + idleGrace
 		}
 		if drain > 0 {
@@ -230,9 +231,9 @@ func (c *conn) drown() {
 }
 
 // refuse answers a connection that is one too many.
-func (c *conn) refuse() {
+func (c *conn) refuse(secure bool) {
 	defer c.f.shed.Add(-1)
-	if c.f.shed.Add(1) > maxShed || c.f.tls != nil {
+	if c.f.shed.Add(1) > maxShed || secure {
 		return // a handshake would cost more than a connection that we could take
 	}
 	k := c.e.borrow(c)

@@ -2,15 +2,12 @@ package std
 
 import "roost"
 
-// Connections is how many client connections a listener has open now.
+// Connections is how many client connections a listener has open now, those from before it was retired included.
 func (e *Engine) Connections(id roost.ListenerID) int64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	n := int64(0)
-	for f := range e.fronts {
-		if f.id == id {
-			n += f.conns.Load()
-		}
+	if n := e.counts[id]; n != nil {
+		return n.Load()
 	}
-	return n
+	return 0
 }

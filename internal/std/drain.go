@@ -3,29 +3,78 @@ package std
 import (
 	"context"
 	"fmt"
+	"net"
 	"time"
+
+	"roost"
 )
 
 const (
-	// acceptGrace is how long a draining listener still accepts: what the kernel has queued has been accepted for us
+	// acceptGrace is how long a listener that leaves still accepts: what the kernel has queued has been accepted for us
 	// already, and closing the listener would reset it.
 	acceptGrace = 20 * time.Millisecond
-	// idleGrace is how long an idle connection may still bring a request while draining. A request that crosses our
+	// idleGrace is how long an idle connection may still bring a request while it leaves. A request that crosses our
 	// close on its way would fail; a client in a loop sends its next one long before this, and is told to close.
 	idleGrace = 500 * time.Millisecond
 )
 
-// Drain ends the engine: it stops accepting, lets what was accepted finish with Connection: close, and closes idle
-// connections. At the end of ctx it cuts off what is left, tunnels above all, and says how many connections that were.
-func (e *Engine) Drain(ctx context.Context) error {
+// Retire ends one listener, and nothing else: it stops accepting, lets what was accepted finish with Connection: close
+// (in HTTP/2 by GOAWAY), and closes idle connections. Tunnels live on until they end by themselves; Serve returns when
+// the last connection has ended. Retire does not wait.
+func (e *Engine) Retire(id roost.ListenerID) {
 	e.mu.Lock()
-	e.draining.Store(true)
+	defer e.mu.Unlock()
+	e.dismiss(func(f *front) bool { return f.id == id }, soon)
+}
+
+// Drain ends the engine: all listeners as Retire does. At the end of ctx it cuts off what is left, tunnels above all, and
+// says how many connections that were.
+func (e *Engine) Drain(ctx context.Context) error { return e.finish(ctx, soon) }
+
+// HandOver is Drain for listeners whose sockets another process holds as well, and serves: they are closed at once, and
+// what the kernel has queued is the other's.
+func (e *Engine) HandOver(ctx context.Context) error { return e.finish(ctx, atOnce) }
+
+// soon closes a listener when it has accepted what is queued.
+func soon(ln net.Listener) {
+	if d, ok := ln.(interface{ SetDeadline(time.Time) error }); !ok || d.SetDeadline(time.Now().Add(acceptGrace)) != nil {
+		ln.Close()
+	}
+}
+
+func atOnce(ln net.Listener) { ln.Close() }
+
+// finish may run more than once at a time: the first deadline cuts.
+func (e *Engine) finish(ctx context.Context, end func(net.Listener)) error {
+	e.mu.Lock()
+	e.draining = true
+	e.dismiss(func(*front) bool { return true }, end)
+	e.settle()
+	e.mu.Unlock()
+	var err error
+	select {
+	case <-e.empty:
+	case <-ctx.Done():
+		if n := e.cut(nil); n > 0 {
+			err = fmt.Errorf("%d connections cut off", n)
+		}
+	}
+	e.nodes.close()
+	return err
+}
+
+// dismiss makes fronts leave. mu is held.
+func (e *Engine) dismiss(who func(*front) bool, end func(net.Listener)) {
 	for f := range e.fronts {
-		if d, ok := f.ln.(interface{ SetDeadline(time.Time) error }); !ok || d.SetDeadline(time.Now().Add(acceptGrace)) != nil {
-			f.ln.Close()
+		if who(f) {
+			f.leaving.Store(true)
+			end(f.ln)
 		}
 	}
 	for c := range e.conns {
+		if !who(c.f) {
+			continue
+		}
 		if c.idle.Load() {
 			c.nc.SetReadDeadline(unknown) // a request that came in between gets errNudged, and goes on
 		}
@@ -35,26 +84,18 @@ func (e *Engine) Drain(ctx context.Context) error {
 		}
 		c.mu.Unlock()
 	}
-	e.mu.Unlock()
-
-	var err error
-	for e.busy() {
-		select {
-		case <-e.changed:
-			continue
-		case <-ctx.Done():
-		}
-		err = fmt.Errorf("%d connections cut off", e.cut(nil))
-		break
-	}
-	e.nodes.close()
-	return err
 }
 
-func (e *Engine) busy() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return len(e.conns)+len(e.fronts) > 0
+// settle ends a drain when nothing is left. mu is held; nothing comes in any more.
+func (e *Engine) settle() {
+	if !e.draining || len(e.conns)+len(e.fronts) > 0 {
+		return
+	}
+	select {
+	case <-e.empty:
+	default:
+		close(e.empty)
+	}
 }
 
 // cut ends connections at once, those of f or, with nil, all, and tells how many there were.
@@ -81,6 +122,6 @@ func (e *Engine) add(c *conn) {
 func (e *Engine) remove(c *conn) {
 	e.mu.Lock()
 	delete(e.conns, c)
+	e.settle()
 	e.mu.Unlock()
-	e.poke()
 }

@@ -32,11 +32,12 @@ type Engine struct {
 	buffers buffers
 	swept   atomic.Int64 // Unix nanoseconds
 
-	mu       sync.Mutex // guards the two below; taken per connection and listener, never per request
+	mu       sync.Mutex // guards the four below; taken per connection and listener, never per request
 	conns    map[*conn]struct{}
-	fronts   map[*front]struct{}
-	draining atomic.Bool
-	changed  chan struct{} // has an element after one of the two lost one
+	fronts   map[*front]struct{}                // those that accept
+	counts   map[roost.ListenerID]*atomic.Int64 // of open connections
+	draining bool
+	empty    chan struct{} // closed when, in a drain, the first two have become empty
 
 	// Panics counts exchanges that a bug of ours ended. Each is logged.
 	Panics atomic.Uint64
@@ -53,7 +54,8 @@ func New(o Options) *Engine {
 	if o.Record == nil {
 		o.Record = func(*roost.Record) {}
 	}
-	e := &Engine{o: o, conns: map[*conn]struct{}{}, fronts: map[*front]struct{}{}, changed: make(chan struct{}, 1)}
+	e := &Engine{o: o, conns: map[*conn]struct{}{}, fronts: map[*front]struct{}{}, counts: map[roost.ListenerID]*atomic.Int64{},
+		empty: make(chan struct{})}
 	e.nodes.lend = &e.buffers
 	e.nodes.links.open(&e.nodes.dialer, &e.buffers)
 	return e
@@ -61,22 +63,29 @@ func New(o Options) *Engine {
 
 // front is one listener being served.
 type front struct {
-	e     *Engine
-	ln    net.Listener
-	id    roost.ListenerID
-	tls   *tls.Config
-	ctx   context.Context // Serve's; dials and handshakes hang on it
-	conns atomic.Int64
-	shed  atomic.Int64
-	wg    sync.WaitGroup // the connections' goroutines
+	e       *Engine
+	ln      net.Listener
+	id      roost.ListenerID
+	tls     func() *tls.Config
+	ctx     context.Context // Serve's; dials and handshakes hang on it
+	leaving atomic.Bool     // accepts no more; its connections finish what they have
+	conns   *atomic.Int64   // all of the listener id, those of a front that left before included
+	shed    atomic.Int64
+	wg      sync.WaitGroup // the connections' goroutines
 }
 
-// Serve accepts connections from ln, the listener id of every snapshot, until Drain or the end of ctx. conf nil means
-// clear text; else its NextProtos decide about HTTP/2. Serve returns when the last connection has ended: the end of ctx
-// cuts them off, Drain lets them finish. The error is one of the listener, nil after either end.
-func (e *Engine) Serve(ctx context.Context, ln net.Listener, id roost.ListenerID, conf *tls.Config) error {
+// Serve accepts connections from ln, the listener id of the snapshots, until Retire, Drain, HandOver or the end of ctx.
+// conf is asked for each connection: nil means clear text, else its NextProtos decide about HTTP/2; a nil conf is clear
+// text always. An id may be served again while connections of its retired listener live on.
+//
+// Serve returns when the last connection has ended: the end of ctx cuts them off, all else lets them finish. The error is
+// one of the listener, nil after any of these ends.
+func (e *Engine) Serve(ctx context.Context, ln net.Listener, id roost.ListenerID, conf func() *tls.Config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if conf == nil {
+		conf = func() *tls.Config { return nil }
+	}
 	f := &front{e: e, ln: ln, id: id, tls: conf, ctx: ctx}
 	if !e.enter(f) {
 		return ln.Close()
@@ -87,7 +96,7 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener, id roost.ListenerID
 	err := f.accept()
 	ln.Close()
 	e.leave(f)
-	if ctx.Err() != nil || e.draining.Load() {
+	if ctx.Err() != nil || f.leaving.Load() {
 		err = nil
 	} else {
 		err = fmt.Errorf("accept on %s: %w", ln.Addr(), err)
@@ -102,25 +111,22 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener, id roost.ListenerID
 func (e *Engine) enter(f *front) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.draining.Load() {
+	if e.draining {
 		return false
 	}
 	e.fronts[f] = struct{}{}
+	if e.counts[f.id] == nil {
+		e.counts[f.id] = &atomic.Int64{}
+	}
+	f.conns = e.counts[f.id]
 	return true
 }
 
 func (e *Engine) leave(f *front) {
 	e.mu.Lock()
 	delete(e.fronts, f)
+	e.settle()
 	e.mu.Unlock()
-	e.poke()
-}
-
-func (e *Engine) poke() {
-	select {
-	case e.changed <- struct{}{}:
-	default: // who waits has not yet seen the last one
-	}
 }
 
 // watch cuts the listener and its connections off at the end of its context. Meanwhile it sweeps idle node connections.

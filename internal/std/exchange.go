@@ -13,7 +13,7 @@ import (
 func (k *work) carry(s *roost.Snapshot) bool {
 	x := &k.x
 	reply, ok := x.Accept(s, &k.c.peer, &k.req, text(k.head), k.start.UnixNano(), k.e.o.Now().UnixNano())
-	if k.e.draining.Load() {
+	if k.c.f.leaving.Load() {
 		x.Close = true
 	}
 	if !ok {
@@ -175,7 +175,7 @@ func (k *work) converse(set *roost.PoolSettings) (roost.Stage, roost.Fault, erro
 
 // draining tells the client to close, when a drain began while the node was at work.
 func (k *work) draining() {
-	if k.e.draining.Load() {
+	if k.c.f.leaving.Load() {
 		k.x.Close = true
 	}
 }

@@ -71,7 +71,7 @@ func (s *session) begin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.goAway = s.goAway
-	if c.e.draining.Load() { // came during the drain: its first request is still answered
+	if c.f.leaving.Load() { // came during the drain: its first request is still answered
 		s.again = time.AfterFunc(idleGrace, s.shutdown)
 	}
 }
@@ -116,7 +116,7 @@ func (s *session) serve(w http.ResponseWriter, r *http.Request) {
 		defer s.gate.leave()
 		sendRequest(far, head, r)
 	}()
-	if s.c.e.draining.Load() {
+	if s.c.f.leaving.Load() {
 		w.Header().Set("Connection", "close") // net/http makes a GOAWAY of it
 	}
 	whole := s.receive(w, far, r)

@@ -100,7 +100,7 @@ func start(t testing.TB, change func(*setup), nodes ...string) *proxy {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
-	go func() { p.served <- p.e.Serve(ctx, ln, 0, set.tls) }()
+	go func() { p.served <- p.e.Serve(ctx, ln, 0, func() *tls.Config { return set.tls }) }()
 	t.Cleanup(p.stop)
 	return p
 }
