@@ -21,6 +21,12 @@ type Node struct {
 	Zone    string  `json:"zone,omitempty" doc:"where it stands"`
 }
 
+// PoolNode is a node of a list over all pools.
+type PoolNode struct {
+	Pool roost.PoolID `json:"pool"`
+	roost.NodeStatus
+}
+
 // Weight sets a node's weight.
 type Weight struct {
 	Weight *float64 `json:"weight" doc:"null: as its source says"`

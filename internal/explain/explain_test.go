@@ -2,13 +2,16 @@ package explain_test
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"flag"
-	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"roost"
+	"roost/internal/api"
 	"roost/internal/config"
 	"roost/internal/control"
 	"roost/internal/explain"
@@ -44,63 +47,174 @@ func snapshot(t *testing.T) *roost.Snapshot {
 	return snap
 }
 
+// busy is a snapshot of a balancer that runs: a has 30 requests in flight, b is dead.
+func busy(t *testing.T) *roost.Snapshot {
+	snap := snapshot(t)
+	p := &snap.Pools[0]
+	p.Live.InFlight.Store(30)
+	p.Weight, p.Takers = 2*roost.WeightOne, 2
+	for i := range p.Nodes {
+		n := &p.Nodes[i]
+		n.Verdict = roost.Well
+		switch n.ID {
+		case "a":
+			n.Live.InFlight.Store(30)
+		case "b":
+			n.Verdict, n.Weight = roost.Dead, 0
+			p.Liveness = &roost.Liveness{Rev: 1, Dead: []uint64{1 << i}}
+		}
+	}
+	return snap
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := "testdata/" + name + ".golden"
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
+	}
+}
+
 func TestAnswersAreTheSameAsBefore(t *testing.T) {
-	busy := &roost.Status{Pools: []roost.PoolStatus{{ID: "fn", Epoch: "1.1.9-abcdef01", Digest: "5dd92f782954", InFlight: 30, Nodes: []roost.NodeStatus{
-		{ID: "a", Verdict: "well", Duty: "up", Effective: 1, InFlight: 30}, {ID: "b", Verdict: "dead", Duty: "up"},
-		{ID: "c", Verdict: "well", Duty: "up", Effective: 1}}}}}
 	for _, c := range []struct {
 		name string
-		q    explain.Request
-		live *roost.Status
+		q    api.Request
+		live bool
 	}{
-		{"capture", explain.Request{URL: "/r/app/hello"}, nil},
-		{"pin", explain.Request{URL: "http://x/r/billing/report?x=1"}, nil},
-		{"template", explain.Request{URL: "/rooms/7", Fields: []string{"x-org: acme"}}, nil},
-		{"unverified", explain.Request{URL: "/rooms/7", Fields: []string{"Authorization: Bearer e30.eyJvcmciOnsiaWQiOiJhY21lIn19.x"}}, nil},
-		{"missing", explain.Request{URL: "/rooms/7"}, nil},
-		{"no-route", explain.Request{URL: "/elsewhere"}, nil},
-		{"no-key", explain.Request{URL: "/free/x"}, nil},
-		{"live", explain.Request{URL: "/r/app/hello"}, busy},
+		{"capture", api.Request{URL: "/r/app/hello"}, false},
+		{"pin", api.Request{URL: "http://x/r/billing/report?x=1"}, false},
+		{"template", api.Request{URL: "/rooms/7", Fields: []string{"x-org: acme"}}, false},
+		{"unverified", api.Request{URL: "/rooms/7", Fields: []string{"Authorization: Bearer e30.eyJvcmciOnsiaWQiOiJhY21lIn19.x"}}, false},
+		{"missing", api.Request{URL: "/rooms/7"}, false},
+		{"no-route", api.Request{URL: "/elsewhere"}, false},
+		{"no-key", api.Request{URL: "/free/x"}, false},
+		{"live", api.Request{URL: "/r/app/hello"}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.q.Client = netip.MustParseAddr("192.0.2.1")
-			a, err := explain.Explain(snapshot(t), c.live, c.q)
+			snap := snapshot(t)
+			if c.live {
+				snap = busy(t)
+			}
+			a, err := explain.Explain(snap, c.q, c.live)
 			if err != nil {
 				t.Fatal(err)
 			}
 			var got bytes.Buffer
-			a.Text(&got)
-			golden := "testdata/" + c.name + ".golden"
-			if *update {
-				if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got.String() != string(want) {
-				t.Errorf("got\n%s\nwant\n%s", got.Bytes(), want)
-			}
+			explain.Text(&got, a)
+			golden(t, c.name, got.Bytes())
 		})
 	}
 }
 
+func TestNothingIsCountedInTheSnapshot(t *testing.T) {
+	snap := busy(t)
+	p := &snap.Pools[0]
+	for range 10 {
+		if _, err := explain.Explain(snap, api.Request{URL: "/r/app/hello"}, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in := p.Live.InFlight.Load()
+	for i := range p.Nodes {
+		in += p.Nodes[i].Live.InFlight.Load()
+	}
+	if in != 60 || p.Live.Budget.Tenths.Load() != 0 || p.Live.Spills.Load() != 0 {
+		t.Errorf("counted: %d in flight, budget %d, %d spills", in, p.Live.Budget.Tenths.Load(), p.Live.Spills.Load())
+	}
+}
+
 func TestARequestThatCannotBeReadSaysWhichPart(t *testing.T) {
+	snap := snapshot(t)
+	snap.Listeners = slices.Insert(snap.Listeners, 0, roost.ListenerView{}, roost.ListenerView{Name: "old", Retired: true})
 	for _, c := range []struct {
-		q    explain.Request
+		q    api.Request
 		want string
 	}{
-		{explain.Request{URL: "no-slash"}, "give http://host/path or /path"},
-		{explain.Request{URL: "http://[::1/"}, "read URL"},
-		{explain.Request{URL: "mailto:x@y"}, "give http://host/path or /path"},
-		{explain.Request{URL: "/x", Fields: []string{"no colon"}}, "Name: value"},
-		{explain.Request{URL: "/x", Listener: "nope"}, `no listener "nope"`},
+		{api.Request{URL: "no-slash"}, "give http://host/path or /path"},
+		{api.Request{URL: "http://[::1/"}, "read URL"},
+		{api.Request{URL: "mailto:x@y"}, "give http://host/path or /path"},
+		{api.Request{URL: "/x", Fields: []string{"no colon"}}, "Name: value"},
+		{api.Request{URL: "/x", Listener: "nope"}, `no listener "nope"; there is web`},
+		{api.Request{URL: "/x", Listener: "old"}, `no listener "old"; there is web`},
+		{api.Request{URL: "/x", Client: "nobody"}, `"nobody" is not an address`},
 	} {
-		_, err := explain.Explain(snapshot(t), nil, c.q)
-		if err == nil || !strings.Contains(err.Error(), c.want) {
+		_, err := explain.Explain(snap, c.q, false)
+		var refused *roost.ChangeError
+		if !errors.As(err, &refused) || refused.Code != roost.CodeBadChange || !strings.Contains(refused.Text, c.want) {
 			t.Errorf("%+v: %v, want %q", c.q, err, c.want)
+		}
+	}
+	if a, err := explain.Explain(snap, api.Request{URL: "/r/app/hello"}, false); err != nil || a.Listener != "web" {
+		t.Errorf("the first listener in use is not taken: %+v, %v", a, err)
+	}
+}
+
+func TestWhereAKeyLivesIsWhatTheTableSays(t *testing.T) {
+	for name, snap := range map[string]*roost.Snapshot{"key-idle": snapshot(t), "key-dead": busy(t)} {
+		var got bytes.Buffer
+		e := json.NewEncoder(&got)
+		e.SetIndent("", "  ")
+		for _, key := range []string{"app/hello", "billing/report", ""} {
+			a, err := explain.Key(snap, "fn", key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(a.Homes)+len(a.Next) > len(snap.Pools[0].Nodes) {
+				t.Errorf("%s: a node stands twice: %v, %v", key, a.Homes, a.Next)
+			}
+			e.Encode(a)
+		}
+		golden(t, name, got.Bytes())
+	}
+}
+
+func TestATableAddsUp(t *testing.T) {
+	snap := snapshot(t)
+	short, err := explain.Table(snap, "fn", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, err := explain.Table(snap, "fn", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if short.Rows != nil || len(whole.Rows) != short.Slots {
+		t.Errorf("%d and %d rows of %d slots", len(short.Rows), len(whole.Rows), short.Slots)
+	}
+	first := map[roost.NodeID]int{}
+	for slot, row := range whole.Rows {
+		first[row[0]]++
+		if len(row) != whole.Homes {
+			t.Fatalf("slot %d has homes %v", slot, row)
+		}
+	}
+	for _, s := range whole.Shares {
+		if first[s.Node] != s.Slots || s.Weight != 1 || s.Closed {
+			t.Errorf("%+v, but it is the first home of %d rows", s, first[s.Node])
+		}
+	}
+	want := api.Pin{Key: "billing/report", Nodes: []roost.NodeID{"c"}}
+	if len(whole.Pins) != 1 || whole.Pins[0].Key != want.Key || !slices.Equal(whole.Pins[0].Nodes, want.Nodes) {
+		t.Errorf("pins %+v", whole.Pins)
+	}
+}
+
+func TestAPoolThatIsNotThereIsRefused(t *testing.T) {
+	_, noKey := explain.Key(snapshot(t), "nope", "k")
+	_, noTable := explain.Table(snapshot(t), "nope", false)
+	for _, err := range []error{noKey, noTable} {
+		var refused *roost.ChangeError
+		if !errors.As(err, &refused) || refused.Code != roost.CodeNoPool {
+			t.Error(err)
 		}
 	}
 }

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
+
+	"roost/internal/api"
 )
 
-// Text writes the answer for people.
-func (a *Answer) Text(w io.Writer) {
+// Text writes an explanation for people.
+func Text(w io.Writer, a *api.Explanation) {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(tw, "listener\t%s\n", a.Listener)
 	if a.Route == "" {
