@@ -121,5 +121,5 @@ func roost(s setup) ([]string, map[string]string, []string) {
 		addrs = append(addrs, fmt.Sprintf("127.0.0.1:%d", port))
 	}
 	return []string{"serve", "--listen", fmt.Sprintf("127.0.0.1:%d", s.port), "--nodes", strings.Join(addrs, ","),
-		"--key", "header:X-Key", "--health", "none", "--admin", "off"}, nil, []string{fmt.Sprintf("GOMAXPROCS=%d", s.threads)}
+		"--key", "header:X-Key", "--health", "none", "--state", "off", "--admin", "off"}, nil, []string{fmt.Sprintf("GOMAXPROCS=%d", s.threads)}
 }

@@ -52,6 +52,7 @@ func launch(t testing.TB, listeners int, admin string, args ...string) *balancer
 		args = append([]string{"--admin", admin}, args...)
 	}
 	cmd := exec.Command(roostBinary(t), append([]string{"serve"}, args...)...)
+	cmd.Env = append(os.Environ(), "STATE_DIRECTORY="+shortDir(t))
 	b := &balancer{child: start(t, cmd), addrs: map[string]string{}, admin: admin}
 	b.stderr.await(t, listeners, "msg=listening", func(line string) bool {
 		m := listening.FindStringSubmatch(line)

@@ -317,7 +317,7 @@ func reach(t *testing.T, name, addr string) {
 }
 
 // shortDir is for unix sockets, whose paths may have 104 bytes on some systems.
-func shortDir(t *testing.T) string {
+func shortDir(t testing.TB) string {
 	dir, err := os.MkdirTemp("", "roost-")
 	if err != nil {
 		t.Fatal(err)

@@ -45,7 +45,7 @@ func demoCommand() *cobra.Command {
 
 // balance is the balancer that the demo shows: the real one, as flags alone would start it.
 func balance(ctx context.Context, nodes []demo.Node, listening func(addr string)) error {
-	f := config.Flags{Listen: []string{"127.0.0.1:0"}, Admin: "off"}
+	f := config.Flags{Listen: []string{"127.0.0.1:0"}, State: "off", Admin: "off"}
 	for _, n := range nodes {
 		f.Nodes = append(f.Nodes, n.Name+"="+n.Addr)
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -40,6 +41,7 @@ func setup(e *testscript.Env) error {
 	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "hello") }))
 	e.Defer(node.Close)
 	e.Setenv("NODE", node.Listener.Addr().String())
+	e.Setenv("STATE_DIRECTORY", filepath.Join(e.WorkDir, "state"))
 	for _, name := range []string{"BUSY", "TAKEN", "ADMIN", "FREE"} {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {

@@ -34,8 +34,10 @@ func (s *source) register(fs *pflag.FlagSet) {
 	fs.StringVar(&s.flags.Protocol, "protocol", "", "what nodes speak: auto (HTTP/1.1, gRPC by HTTP/2), http1 or h2c (default auto)")
 	fs.StringVar(&s.flags.TLSCert, "tls-cert", "", "certificate chain (PEM) of the listeners; with --tls-key")
 	fs.StringVar(&s.flags.TLSKey, "tls-key", "", "private key (PEM) of the listeners")
-	fs.StringVar(&s.flags.Store, "store", "", "where state is kept: memory (default memory)")
+	fs.StringVar(&s.flags.State, "state", "", "directory of what must last, or off (default $STATE_DIRECTORY, /var/lib/roost for root, else ~/.local/state/roost)")
+	fs.StringVar(&s.flags.Store, "store", "", "what keeps changes made through the API: sqlite, memory, or the path of a database (default sqlite)")
 	fs.StringVar(&s.flags.Admin, "admin", "", "admin listener, loopback only, or off (default 127.0.0.1:7070)")
+	fs.StringVar(&s.flags.Socket, "admin-socket", "", "unix socket for the command line, or off (default roost.sock in $RUNTIME_DIRECTORY or the state directory)")
 	fs.StringVar(&s.flags.Access, "access-log", "", "access log: off, stdout or a file (default off)")
 	fs.StringVar(&s.flags.LogLevel, "log-level", "", "debug, info, warn or error (default info)")
 	fs.StringVar(&s.flags.LogFormat, "log-format", "", "text or json (default text)")
@@ -66,7 +68,9 @@ func (s *source) load(fs *pflag.FlagSet, stderr io.Writer) (*roost.Config, error
 		if !fs.Changed("nodes") {
 			return nil, usage("give --nodes host:port,... or a configuration file with -c")
 		}
-		s.flags.Nodes = strings.Split(s.nodes, ",")
+		if s.nodes != "" { // else the API will bring some
+			s.flags.Nodes = strings.Split(s.nodes, ",")
+		}
 		s.flags.HomesSet = fs.Changed("homes")
 		cfg, diags = config.FromFlags(s.flags)
 	}

@@ -197,6 +197,24 @@ func (d *decoder) shortNode(v value, text string) (n roost.Node, a address, ok b
 	return n, a, ok
 }
 
+// Node reads a node's short form, [NAME=]ADDRESS[*WEIGHT], as --nodes and files have it: its address is canonical, and its
+// id the name or else the address. Whether its pool takes link-local addresses is for those to ask who know the pool.
+func Node(text string) (roost.Node, error) {
+	d := &decoder{room: maxText}
+	n, _, ok := d.shortNode(value{}, text)
+	if !ok {
+		g := &d.found[0]
+		if g.Fix != "" {
+			return roost.Node{}, fmt.Errorf("read node %s: %s; %s", quoted(text), g.Message, g.Fix)
+		}
+		return roost.Node{}, fmt.Errorf("read node %s: %s", quoted(text), g.Message)
+	}
+	if n.ID == "" {
+		n.ID = roost.NodeID(n.Addr)
+	}
+	return n, nil
+}
+
 // weight reads a node's weight into thousandths.
 func (d *decoder) weight(v value, text string) (uint32, bool) {
 	w, err := strconv.ParseFloat(text, 64)

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"time"
 
 	"roost"
@@ -64,6 +65,7 @@ func (d *decoder) secret(v value) []route.VerifyKey {
 	if !ok {
 		return nil
 	}
+	v.remark("the secret in the file is not shown")
 	text = bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r"))
 	if bytes.HasPrefix(text, []byte("-----BEGIN ")) {
 		d.fail(v, CodeFile, "write verify: FILE for public keys", "this is a PEM file, not a secret; a public key as a secret would let everybody sign")
@@ -102,8 +104,13 @@ func (d *decoder) keyFile(v value) ([]byte, bool) {
 	text, err := d.read(name)
 	if err != nil {
 		d.fail(v, CodeFile, "", "the key cannot be read: %v", err)
+		return nil, false
 	}
-	return text, err == nil
+	if !slices.Contains(d.files, name) {
+		d.files = append(d.files, name)
+		fmt.Fprintf(d.digest, "\x00%s", text)
+	}
+	return text, true
 }
 
 func pemKeys(text []byte) ([]route.VerifyKey, error) {

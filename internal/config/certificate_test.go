@@ -25,7 +25,7 @@ func keyed(t *testing.T, more map[string][]byte) world {
 	w := testWorld(t)
 	read := w.read
 	w.read = func(path string) ([]byte, error) {
-		if b, ok := more[strings.TrimPrefix(path, "etc/")]; ok {
+		if b, ok := more[strings.TrimPrefix(path, "/etc/roost/")]; ok {
 			return b, nil
 		}
 		return read(path)

@@ -13,7 +13,7 @@ import (
 // config reads the whole configuration and checks what its parts say of each other. The configuration is nil when
 // anything is wrong.
 func (d *decoder) config(root *yaml.Node) (*roost.Config, Diagnostics) {
-	f := d.root(value{n: root, kind: "a block of settings"})
+	f := d.root(value{n: root, kind: "a block of settings", echo: &yaml.Node{}})
 	d.checkPorts(f)
 	for _, p := range f.pools {
 		d.checkNodes(p)
@@ -29,10 +29,12 @@ func (d *decoder) config(root *yaml.Node) (*roost.Config, Diagnostics) {
 	if shared := func(l *listener) bool { return l.shared.written() }; len(f.tls.Certificates) > 0 && !slices.ContainsFunc(f.listeners, shared) {
 		d.warn(f.tlsAt, CodeUnusedTLS, "write tls: true in a listener", "no listener shows these certificates: all are clear text or have their own")
 	}
-	return f.config(roost.Digest(d.digest.Sum(nil))), d.found.sorted()
+	cfg := f.config(roost.Digest(d.digest.Sum(nil)))
+	cfg.Files = d.files
+	return cfg, d.found.sorted()
 }
 
-// checkPorts reports listeners, the admin listener included, that want one address.
+// checkPorts reports listeners, those of operators included, that want one address.
 func (d *decoder) checkPorts(f *draft) {
 	type taken struct {
 		at value
@@ -44,8 +46,11 @@ func (d *decoder) checkPorts(f *draft) {
 			all = append(all, taken{l.address, l.parsed})
 		}
 	}
-	if f.admin.written() {
-		all = append(all, taken{f.admin, f.adminAddress})
+	if f.admin.parsed.text != "" {
+		all = append(all, taken{f.admin.listen, f.admin.parsed})
+	}
+	if name := f.cfg.Admin.Socket; name != "" {
+		all = append(all, taken{f.admin.socket, address{text: "unix:" + name, unix: true}})
 	}
 	for i, b := range all {
 		for _, a := range all[:i] {
@@ -99,7 +104,8 @@ func (d *decoder) checkNodes(p *pool) {
 // resolve gives routes their pools and names, and listeners their certificates.
 func (d *decoder) resolve(f *draft) {
 	if len(f.routes) == 0 && len(f.pools) == 1 {
-		r := &rule{at: value{path: "routes"}}
+		f.routesAt.sayList()
+		r := &rule{at: value{path: "routes", echo: f.routesAt.echoOf("")}}
 		r.read(d, r.at)
 		f.routes = append(f.routes, r)
 	} else if len(f.routes) == 0 && len(f.pools) > 1 {
@@ -111,7 +117,7 @@ func (d *decoder) resolve(f *draft) {
 	}
 	names := map[string]*rule{}
 	for _, r := range f.routes {
-		if r.name.written() {
+		if r.rt.Name != "" {
 			if names[r.rt.Name] != nil {
 				d.fail(r.name, CodeDuplicate, d.first(names[r.rt.Name].at), "route %s is there twice", quoted(r.rt.Name))
 			}
@@ -127,6 +133,7 @@ func (d *decoder) resolve(f *draft) {
 			}
 			if names[name] == nil {
 				r.rt.Name, names[name] = name, r
+				r.name.say(name)
 			}
 		}
 	}
@@ -152,9 +159,10 @@ func (d *decoder) failedIn(v value) bool {
 }
 
 func (d *decoder) findPool(r *rule, f *draft, pools []string) {
-	if !r.pool.written() {
+	if !r.pool.written() || r.broken && r.rt.PoolID == "" {
 		if len(f.pools) == 1 {
 			r.rt.PoolID = f.pools[0].conf.ID
+			r.pool.say(string(r.rt.PoolID))
 		} else if len(f.pools) > 1 && !r.broken {
 			d.fail(r.at, CodeMissing, "", "with several pools a route must say which is its pool")
 		}
@@ -204,7 +212,7 @@ func (d *decoder) checkPools(f *draft) {
 	}
 	for _, p := range f.pools {
 		if len(p.nodes) == 0 {
-			d.warn(p.at, CodeEmptyPool, "", "the pool has no nodes: its requests get a 503")
+			d.warn(p.at, CodeEmptyPool, "", "the pool has no nodes: until the API adds some, its requests get a 503")
 		}
 		if !used[p.conf.ID] {
 			d.warn(p.at, CodeUnusedPool, "", "no route leads to this pool")
@@ -248,7 +256,7 @@ func (s listenerSet) without(t listenerSet) listenerSet {
 // config puts the parts together.
 func (f *draft) config(digest roost.Digest) *roost.Config {
 	cfg := &f.cfg
-	cfg.Digest = digest
+	cfg.Digest, cfg.Effective = digest, effective(f.at.echo)
 	for _, p := range f.pools {
 		cfg.Pools = append(cfg.Pools, p.conf)
 	}

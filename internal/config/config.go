@@ -51,15 +51,22 @@ func Parse(name string, text []byte) (*roost.Config, Diagnostics) {
 
 // world is what a configuration is checked against.
 type world struct {
-	dir  string // files are relative to it
-	env  func(name string) (string, bool)
+	dir  string                           // files are relative to it
+	env  func(name string) (string, bool) // variables that the text may use; nil: it uses none
 	read func(path string) ([]byte, error)
 	stat func(path string) (fs.FileInfo, error)
 	now  func() time.Time
+
+	state   string // where state is kept when nobody says where; "": nowhere
+	runtime string // where sockets are; "": beside the state
 }
 
 func realWorld(dir string) world {
-	return world{dir: dir, env: os.LookupEnv, read: readSmall, stat: os.Stat, now: time.Now}
+	if abs, err := filepath.Abs(dir); err == nil { // else the working directory is gone, and reading files will say so
+		dir = abs
+	}
+	return world{dir: dir, env: os.LookupEnv, read: readSmall, stat: os.Stat, now: time.Now,
+		state: stateDir(os.LookupEnv, os.Geteuid() == 0), runtime: firstDir(os.LookupEnv, "RUNTIME_DIRECTORY")}
 }
 
 // readSmall reads a certificate or key: none is longer than MaxFile, and a device or pipe must not hold up a start.
@@ -82,8 +89,8 @@ func (w *world) path(name string) string {
 }
 
 func parse(name string, text []byte, w world) (*roost.Config, Diagnostics) {
-	d := &decoder{world: w, file: name, left: maxValues, source: roost.Source{Kind: "file"}}
-	d.digest = sha256.New()
+	d := &decoder{world: w, file: name, left: maxValues, room: maxText, source: roost.Source{Kind: "file"}, digest: sha256.New()}
+	d.files = []string{w.path(filepath.Base(name))}
 	d.digest.Write(text)
 	root := d.load(text)
 	if root == nil {

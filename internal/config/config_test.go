@@ -34,7 +34,7 @@ func read(t *testing.T, text string) *roost.Config {
 
 func TestTheSmallestFileIsAWholeConfiguration(t *testing.T) {
 	cfg := read(t, `pools: { fn: { nodes: [ "B.internal:8080" ] } }`)
-	cfg.Digest = roost.Digest{}
+	cfg.Digest, cfg.Effective = roost.Digest{}, nil
 	rt := &roost.Route{Name: "fn", PoolID: "fn", Keys: []roost.KeyProgram{{Text: "path", Ops: []roost.KeyOp{{From: roost.FromPath}}}}}
 	want := &roost.Config{
 		Cluster: "roost",
@@ -50,9 +50,11 @@ func TestTheSmallestFileIsAWholeConfiguration(t *testing.T) {
 				Rise: 2, Fall: 3, SlowStart: 10 * time.Second, Burst: 5, Eject: 10 * time.Second},
 			Settings: roost.PoolSettings{ConnectTimeout: 2 * time.Second, HeadTimeout: time.Minute, BodyTimeout: time.Minute, MaxTries: 3,
 				QueueLen: 128, QueueTimeout: 5 * time.Second, IdleConns: 128, IdleTimeout: 55 * time.Second, ReplayBody: 64 << 10, RetryOn503: true}}},
-		Admin: roost.Admin{Address: "127.0.0.1:7070"},
+		Admin: roost.Admin{Address: "127.0.0.1:7070", Socket: "/var/lib/roost/roost.sock", Token: "/var/lib/roost/admin.token"},
 		Log:   roost.Log{Level: "info", Format: "text", Access: "off"},
-		Store: "memory",
+		State: "/var/lib/roost",
+		Store: "/var/lib/roost/roost.db",
+		Files: []string{"/etc/roost/roost.yaml"},
 	}
 	if !reflect.DeepEqual(cfg, want) {
 		a, _ := json.MarshalIndent(cfg, "", " ")
@@ -107,7 +109,7 @@ log: { level: debug, format: json, access: /var/log/roost.log }
 	check("cluster", cfg.Cluster, "west")
 	check("address", web.Address, "10.0.0.1:80")
 	check("localhost", edge.Address, "localhost:81")
-	check("tls", *web.TLS, roost.TLS{Certificates: []roost.CertFile{{Cert: "etc/good.pem", Key: "etc/good.key"}}, MinVersion: tls.VersionTLS13})
+	check("tls", *web.TLS, roost.TLS{Certificates: []roost.CertFile{{Cert: "/etc/roost/good.pem", Key: "/etc/roost/good.key"}}, MinVersion: tls.VersionTLS13})
 	check("listener", web.Settings, roost.ListenerSettings{MaxConns: 5, MaxHead: 1024, MaxFields: 8, MaxBody: 10 << 20, HeadTimeout: 1500 * time.Millisecond,
 		IdleTimeout: 24 * time.Hour, BodyTimeout: time.Millisecond, SendTimeout: 2 * time.Minute, Forwarded: roost.ForwardBoth, DebugHeader: true,
 		Trust: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::1/128"), netip.MustParsePrefix("192.0.2.1/32")}})

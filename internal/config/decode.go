@@ -16,6 +16,9 @@ import (
 // for any number.
 const maxValues = 1 << 18
 
+// maxText bounds the bytes of all values, aliases expanded, for the same reason: the effective configuration has them all.
+const maxText = 4 * MaxFile
+
 // decoder reads the nodes of one configuration. What is wrong is added to found, and reading goes on.
 type decoder struct {
 	world
@@ -25,6 +28,8 @@ type decoder struct {
 	flags  map[*yaml.Node]origin // where a node comes from; nil for files
 	digest hash.Hash             // of the text, and of the environment that it uses
 	left   int                   // values that may still be read
+	room   int                   // bytes that the rest of them may have
+	files  []string              // that were read beside the text, and are read at a reload only
 	found  Diagnostics
 	wrong  map[*yaml.Node]bool // texts that have an error: what follows from it is not said
 	asked  *[]setting          // not nil: read nothing, only tell the settings
@@ -37,6 +42,7 @@ type value struct {
 	path string     // as diagnostics name it: pools.fn.health
 	kind string     // what may be written, in words
 	off  int        // a place inside the text: bytes before it
+	echo *yaml.Node // where the effective configuration says what it was taken for; nil: nowhere
 
 	preset bool // nobody wrote it: a default
 }
@@ -48,6 +54,9 @@ func (v value) at(off int) value {
 }
 
 func (v value) written() bool { return v.n != nil }
+
+// given reports whether somebody wrote it: it is not a default.
+func (v value) given() bool { return v.n != nil && !v.preset }
 
 // fail adds an error. fix may be "".
 func (d *decoder) fail(v value, code Code, fix, format string, args ...any) {
@@ -142,13 +151,11 @@ type setting struct {
 	read   func(value)
 }
 
-// noted remembers where the setting was written, if it was.
+// noted remembers the value of the setting.
 func (s setting) noted(at *value) setting {
 	read := s.read
 	s.read = func(v value) {
-		if !v.preset {
-			*at = v
-		}
+		*at = v
 		read(v)
 	}
 	return s
@@ -181,14 +188,18 @@ func (d *decoder) section(v value, settings ...setting) {
 	for i := range settings {
 		s := &settings[i]
 		m, ok := find(written, s.name)
-		m.value.kind = s.kind
+		if !ok {
+			m.value = value{near: v.here(), path: join(v.path, s.name), preset: true}
+		}
+		m.value.kind, m.value.echo = s.kind, v.echoOf(s.name)
 		switch {
 		case ok:
 			s.read(m.value)
 		case s.def != "":
-			s.read(value{n: &yaml.Node{Kind: yaml.ScalarNode, Value: s.def}, near: v.here(), path: join(v.path, s.name), preset: true})
+			m.value.n = &yaml.Node{Kind: yaml.ScalarNode, Value: s.def}
+			s.read(m.value)
 		case s.nested:
-			s.read(value{near: v.here(), path: join(v.path, s.name), kind: s.kind})
+			s.read(m.value)
 		case s.must:
 			d.fail(value{near: v.here(), path: v.path}, CodeMissing, "", "%q is missing; wanted: %s", s.name, s.kind)
 		}
@@ -301,7 +312,10 @@ func (d *decoder) each(v value, what string, most int, read func(key, val value)
 		return
 	}
 	for _, m := range d.members(v, func(value) bool { return true }) {
-		m.key.path = m.value.path
+		if !d.weigh(m.key, m.key.n.Value) {
+			return
+		}
+		m.key.path, m.value.echo = m.value.path, v.echoOf(m.key.n.Value)
 		read(m.key, m.value)
 	}
 }
@@ -312,7 +326,10 @@ func (d *decoder) items(v value, most int, read func(value)) {
 		read(value{path: v.path + "[]"})
 		return
 	}
-	if !v.written() || isNull(v.n) {
+	if !v.written() {
+		return
+	}
+	if v.sayList(); isNull(v.n) {
 		return
 	}
 	if v.n.Kind != yaml.SequenceNode {
@@ -324,7 +341,7 @@ func (d *decoder) items(v value, most int, read func(value)) {
 	}
 	for i, n := range v.n.Content {
 		item := d.value(n, fmt.Sprintf("%s[%d]", v.path, i))
-		item.kind = v.kind
+		item.kind, item.echo = v.kind, v.echoOf("")
 		read(item)
 	}
 }
@@ -359,6 +376,15 @@ func (d *decoder) spend(v value) bool {
 		d.fail(v, CodeTooLarge, "", "the aliases expand to more than %d values", maxValues)
 	}
 	return d.left > 0 && d.plain(v)
+}
+
+// weigh counts the bytes of a text against the limit.
+func (d *decoder) weigh(v value, text string) bool {
+	if d.room >= 0 && d.room < len(text) {
+		d.fail(v, CodeTooLarge, "", "the aliases expand to more than %d MiB", maxText>>20)
+	}
+	d.room -= len(text)
+	return d.room >= 0
 }
 
 // plain refuses tags: types follow from the settings, and a tag that is ignored is a trap.

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"roost"
 )
 
 // Severity tells what keeps a configuration from being used from what is only worth a look.
@@ -41,6 +43,20 @@ const maxDiagnostics = 100
 
 // Failed reports whether there is an error among them.
 func (ds Diagnostics) Failed() bool { return ds.count(Error) > 0 }
+
+// Mistakes gives them to those who know nothing of this package.
+func (ds Diagnostics) Mistakes() (errors, warnings []roost.Mistake) {
+	for i := range ds {
+		g := &ds[i]
+		m := roost.Mistake{File: g.File, Line: g.Line, Column: g.Col, Path: g.Path, Code: string(g.Code), Message: g.Message, Fix: g.Fix}
+		if g.Severity == Error {
+			errors = append(errors, m)
+		} else {
+			warnings = append(warnings, m)
+		}
+	}
+	return errors, warnings
+}
 
 func (ds Diagnostics) count(s Severity) int {
 	n := 0

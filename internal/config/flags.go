@@ -22,8 +22,10 @@ type Flags struct {
 	Protocol  string   // --protocol: auto, http1 or h2c
 	TLSCert   string   // --tls-cert and --tls-key: for all of Listen
 	TLSKey    string
-	Store     string // --store: memory
+	State     string // --state: a directory or off
+	Store     string // --store: sqlite, memory or a file
 	Admin     string // --admin: an address or off
+	Socket    string // --admin-socket: a file or off
 	Access    string // --access-log: off, stdout or a file
 	LogLevel  string // --log-level
 	LogFormat string // --log-format
@@ -44,7 +46,7 @@ func FromFlags(f Flags) (*roost.Config, Diagnostics) {
 }
 
 func fromFlags(f Flags, w world) (*roost.Config, Diagnostics) {
-	d := &decoder{world: w, left: maxValues, source: roost.Source{Kind: "flag"}, digest: sha256.New(), flags: map[*yaml.Node]origin{}}
+	d := &decoder{world: w, left: maxValues, room: maxText, source: roost.Source{Kind: "flag"}, digest: sha256.New(), flags: map[*yaml.Node]origin{}}
 	fmt.Fprintf(d.digest, "%#v", f)
 	if (f.TLSCert == "") != (f.TLSKey == "") {
 		given, missing := "--tls-cert", "--tls-key"
@@ -106,23 +108,21 @@ func (d *decoder) document(f Flags) *yaml.Node {
 	for _, n := range f.Nodes {
 		nodes.Content = append(nodes.Content, text("--nodes", n))
 	}
-	var homes, certificates, admin *yaml.Node
+	var homes, certificates *yaml.Node
 	if f.HomesSet || f.Homes != 0 {
 		homes = text("--homes", strconv.Itoa(f.Homes))
 	}
 	if f.TLSCert != "" {
 		certificates = list("--tls-cert", block("--tls-cert", "cert", text("--tls-cert", f.TLSCert), "key", text("--tls-key", f.TLSKey)))
 	}
-	if admin = optional("--admin", f.Admin); admin != nil && f.Admin != "off" {
-		admin = block("--admin", "listen", admin)
-	}
 	return block("",
 		"listeners", listeners,
 		"routes", list("--key", block("--key", "name", text("", "default"), "key", optional("--key", f.Key), "on_missing_key", optional("--on-missing-key", f.OnMissing))),
 		"pools", block("--nodes", "default", block("--nodes", "nodes", nodes, "homes", homes, "protocol", optional("--protocol", f.Protocol),
 			"health", block("--health", "probe", optional("--health", f.Health)))),
+		"state", optional("--state", f.State),
 		"store", optional("--store", f.Store),
-		"admin", admin,
+		"admin", block("--admin", "listen", optional("--admin", f.Admin), "socket", optional("--admin-socket", f.Socket)),
 		"log", block("--log-level", "level", optional("--log-level", f.LogLevel), "format", optional("--log-format", f.LogFormat), "access", optional("--access-log", f.Access)),
 		"tls", block("--tls-cert", "certificates", certificates),
 	)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 
 	"roost"
@@ -12,9 +13,9 @@ import (
 func TestFlagsMeanWhatTheFileMeans(t *testing.T) {
 	w := testWorld(t)
 	flags := Flags{Listen: []string{":80", "unix:/run/x.sock"}, Nodes: []string{"a:9001", "B=10.0.0.2:9001*2"}, HomesSet: true, Homes: 2, Key: "{header:X-Org}/{path[0]}",
-		OnMissing: "client_ip", Health: "/healthz", Protocol: "h2c", TLSCert: "etc/good.pem", TLSKey: "etc/good.key", Store: "memory", Admin: "off",
+		OnMissing: "client_ip", Health: "/healthz", Protocol: "h2c", TLSCert: "good.pem", TLSKey: "good.key", State: "/run/state", Store: "memory", Admin: "off", Socket: "/run/s.sock",
 		Access: "stdout", LogLevel: "debug", LogFormat: "json"}
-	w.dir, w.env = "", nil
+	w.env = nil
 	got, ds := fromFlags(flags, w)
 	if got == nil || len(ds) > 0 {
 		t.Fatal(ds)
@@ -24,13 +25,15 @@ listeners: { web: { address: ":80", tls: true }, web2: { address: "unix:/run/x.s
 routes: [ { name: default, key: "{header:X-Org}/{path[0]}", on_missing_key: client_ip } ]
 pools: { default: { nodes: [ "a:9001", "B=10.0.0.2:9001*2" ], homes: 2, protocol: h2c, health: { probe: /healthz } } }
 tls: { certificates: [ { cert: good.pem, key: good.key } ] }
-admin: off
+state: /run/state
+store: memory
+admin: { listen: off, socket: /run/s.sock }
 log: { access: stdout, level: debug, format: json }
 `)
 	if got.Digest == want.Digest || got.Digest == (roost.Digest{}) {
 		t.Errorf("digest %v", got.Digest)
 	}
-	got.Digest = want.Digest
+	got.Digest, got.Files = want.Digest, want.Files
 	for i := range want.Pools[0].Intent.Nodes {
 		want.Pools[0].Intent.Nodes[i].Sources = []roost.Source{{Kind: "flag"}}
 	}
@@ -57,6 +60,17 @@ func TestNodesAloneSuffice(t *testing.T) {
 	}
 }
 
+// given shows the flags that were given.
+func given(f Flags) string {
+	var b strings.Builder
+	for v, i := reflect.ValueOf(f), 0; i < v.NumField(); i++ {
+		if !v.Field(i).IsZero() {
+			fmt.Fprintf(&b, " %s: %q", v.Type().Field(i).Name, fmt.Sprint(v.Field(i)))
+		}
+	}
+	return b.String()
+}
+
 func TestBadFlagsAreNamed(t *testing.T) {
 	nodes := []string{"a:9001"}
 	var b bytes.Buffer
@@ -67,12 +81,18 @@ func TestBadFlagsAreNamed(t *testing.T) {
 		{Nodes: nodes, Listen: []string{"8080", ":80", "0.0.0.0:80", "127.0.0.1:7070"}},
 		{Nodes: nodes, Admin: "0.0.0.0:7070"},
 		{Nodes: nodes, Admin: "127.0.0.1:8080"},
+		{Nodes: nodes, Admin: "unix:/run/admin.sock", Socket: "unix:/run/admin.sock"},
+		{Nodes: nodes, State: "off"},
+		{Nodes: nodes, State: "off", Admin: "off", Store: "sqlite"},
+		{Nodes: nodes, State: "/" + strings.Repeat("deep/", 20)},
+		{Nodes: nodes, Socket: "/" + strings.Repeat("deep/", 22)},
+		{Nodes: nodes, Listen: []string{"unix:/var/lib/roost/roost.sock"}},
 		{Nodes: nodes, Key: "pth"},
 		{Nodes: nodes, Key: "{header:X-Org}/{room}"},
 		{Nodes: nodes, Key: "header:X Org"},
 		{Nodes: nodes, HomesSet: true, Homes: 0},
 		{Nodes: nodes, Homes: 5},
-		{Nodes: nodes, Health: "htp", OnMissing: "rejct", Protocol: "http2", Store: "sqlite", LogLevel: "trace", LogFormat: "yaml", Access: "/nowhere/x.log"},
+		{Nodes: nodes, Health: "htp", OnMissing: "rejct", Protocol: "http2", Store: "sqlit", LogLevel: "trace", LogFormat: "yaml", Access: "/nowhere/x.log"},
 		{Nodes: nodes, TLSCert: "good.pem"},
 		{Nodes: nodes, TLSCert: "good.pem", TLSKey: "other.key"},
 		{Nodes: nodes, TLSCert: "missing.pem", TLSKey: "missing.key"},
@@ -90,7 +110,7 @@ func TestBadFlagsAreNamed(t *testing.T) {
 				t.Errorf("%+v", g)
 			}
 		}
-		fmt.Fprintf(&b, "== %q\n", fmt.Sprintf("%+v", f))
+		fmt.Fprintf(&b, "==%s\n", given(f))
 		ds.Text(&b)
 	}
 	golden(t, "testdata/flags.golden", b.Bytes())

@@ -36,7 +36,7 @@ func (f *draft) readListeners(d *decoder, v value) {
 	})
 	if len(f.listeners) == 0 && len(d.found) == before && d.asked == nil {
 		l := &listener{at: value{near: v.here(), path: v.path}, conf: roost.Listener{Name: "web"}}
-		l.read(d, value{near: v.here(), path: join(v.path, "web")})
+		l.read(d, value{near: v.here(), path: join(v.path, "web"), echo: v.echoOf("web")})
 		f.listeners = append(f.listeners, l)
 	}
 }
@@ -142,7 +142,9 @@ func (d *decoder) fileName(v value) string {
 		d.fail(v, CodeValue, "", "the file has no name")
 		return ""
 	}
-	return d.path(text)
+	name := d.path(text)
+	v.say(name)
+	return name
 }
 
 func (l *listener) readVia(d *decoder, v value) {

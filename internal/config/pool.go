@@ -218,17 +218,19 @@ func (p *pool) readHealth(d *decoder, v value) {
 	}
 	if h.Kind != roost.HealthHTTP {
 		for _, v := range []value{host, expect, version} {
-			if v.written() {
+			if v.given() {
 				d.fail(v, CodeConflict, "probe a path, as in probe: /version", "only a probe of a path has an answer to look at")
 			}
 		}
+		expect.sayNothing()
 	}
 	switch {
 	case h.Timeout <= h.Interval || h.Interval == 0:
-	case timeout.written():
+	case timeout.given():
 		d.fail(timeout, CodeConflict, "", "the timeout %s is above the interval %s: a probe would still run when the next is due", span(h.Timeout), span(h.Interval))
 	default:
 		h.Timeout = h.Interval
+		timeout.say(span(h.Timeout))
 	}
 }
 

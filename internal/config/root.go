@@ -3,14 +3,13 @@ package config
 import (
 	"path/filepath"
 
-	"go.yaml.in/yaml/v4"
-
 	"roost"
 )
 
 // draft is a configuration as read: names are not resolved, and what belongs together is not yet compared.
 type draft struct {
-	at        value
+	at        value // the whole of it
+	routesAt  value
 	cfg       roost.Config
 	listeners []*listener
 	routes    []*rule
@@ -18,8 +17,8 @@ type draft struct {
 	tls       roost.TLS
 	tlsAt     value
 
-	admin        value // where the admin address was written
-	adminAddress address
+	stateAt value
+	admin   admin
 }
 
 const (
@@ -46,39 +45,18 @@ func (d *decoder) root(v value) *draft {
 			doc: "What the key of a request is, and which pool it goes to. The first that matches wins. With one pool they can be left out: then its keys are whole paths, on every listener."},
 		setting{name: "pools", kind: "pools by name", nested: true, read: func(v value) { f.readPools(d, v) },
 			doc: "Who serves. A pool is a set of nodes that share one table and one policy."},
-		choice(d, "store", "memory", []string{"memory"}, []string{"memory"}, &f.cfg.Store, "Where nodes, pins and tables are kept that come by other ways than this file. `memory` forgets them when the process ends."),
-		setting{name: "admin", kind: "off, or a block of settings", nested: true, read: func(v value) { f.readAdmin(d, v) },
-			doc: "The listener for operators: health, readiness, metrics, status. `off` leaves it out."},
+		setting{name: "state", kind: "directory, or off", nested: true, read: func(v value) { f.readState(d, v) },
+			doc: "Where what must last is kept: the database, the admin token, and the socket for operators. Without it the directory that systemd made for state (`$STATE_DIRECTORY`), else `/var/lib/roost` for root, `$XDG_STATE_HOME/roost` or `~/.local/state/roost` for others. `off` keeps nothing."},
+		setting{name: "store", kind: "sqlite, memory, or the path of a database", nested: true, read: func(v value) { f.readStore(d, v) },
+			doc: "What keeps nodes, weights, pins and the like that come through the API, and the last tables. `sqlite`, the default, is the file `roost.db` in `state`; `memory`, the default with `state: off`, forgets them when the process ends."},
+		setting{name: "admin", kind: "off, or a block of settings", nested: true, read: func(v value) { f.admin.read(d, v, &f.cfg) },
+			doc: "For operators and their programs: health, readiness, metrics, and the API that the command line uses. `off` leaves out both listener and socket."},
 		setting{name: "log", kind: "a block of settings", nested: true, read: func(v value) { f.readLog(d, v) },
 			doc: "What is logged, and where. Operators' lines go to stderr."},
 		setting{name: "tls", kind: "a block of settings", nested: true, read: func(v value) { f.tlsAt = v; d.readTLS(v, &f.tls) },
 			doc: "Certificates of the listeners that say `tls: true`."},
 	)
 	return f
-}
-
-func (f *draft) readAdmin(d *decoder, v value) {
-	if v.written() && v.n.Kind == yaml.ScalarNode && !isNull(v.n) {
-		if text, ok := d.text(v); ok && text != "off" {
-			d.wrongKind(v)
-		}
-		return
-	}
-	d.section(v, setting{name: "listen", kind: "address", def: "127.0.0.1:7070", read: func(v value) {
-		text, ok := d.text(v)
-		if !ok {
-			return
-		}
-		a, ok := d.address(v, text, forListening)
-		if !ok {
-			return
-		}
-		if !a.local() {
-			d.fail(v, CodeForbidden, "write for example 127.0.0.1:7070 or unix:/run/roost-admin.sock", "%s can be reached from other machines, and the admin listener has no authentication: loopback only for now", quoted(text))
-			return
-		}
-		f.admin, f.adminAddress, f.cfg.Admin.Address = v, a, a.text
-	}, doc: "Loopback or a unix socket only: it has no authentication yet, and shows what runs where."})
 }
 
 func (f *draft) readLog(d *decoder, v value) {
@@ -109,5 +87,6 @@ func (f *draft) readAccess(d *decoder, v value) {
 			d.fail(v, CodeFile, "", "the access log cannot be written: %s is not a directory", filepath.Dir(file))
 		}
 		f.cfg.Log.Access = file
+		v.say(file)
 	}
 }

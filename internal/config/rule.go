@@ -28,6 +28,7 @@ type reference struct {
 }
 
 func (f *draft) readRoutes(d *decoder, v value) {
+	f.routesAt = v
 	d.items(v, maxRoutes, func(v value) {
 		r := &rule{at: v}
 		v.kind = "a block of settings"
@@ -42,9 +43,10 @@ func (f *draft) readRoutes(d *decoder, v value) {
 func (r *rule) read(d *decoder, v value) {
 	pathOK := true
 	d.section(v,
-		setting{name: "name", kind: "name", read: func(v value) {
+		setting{name: "name", kind: "name", nested: true, read: func(v value) {
+			r.name = v
 			if text, ok := d.text(v); ok && d.isName(v, text) {
-				r.name, r.rt.Name = v, text
+				r.rt.Name = text
 			}
 		}, doc: "Name in logs and metrics. Without it a route is called as its pool, with a number when that is taken."},
 		setting{name: "match", kind: "a block of settings", nested: true, read: func(v value) { pathOK = r.readMatch(d, v) },
@@ -53,9 +55,10 @@ func (r *rule) read(d *decoder, v value) {
 			doc: "What must stay together; see [Keys](#keys). Of a list the first that the request has. `none` leaves all to `on_missing_key`. The whole path, as fnlb does it, because it is there in every request."},
 		choice(d, "on_missing_key", "balance", []string{"balance", "reject", "client_ip"}, []roost.OnMissing{roost.MissingBalance, roost.MissingReject, roost.MissingClientIP}, &r.rt.OnMissing,
 			"A request without key: `balance` takes the better of two nodes, `reject` answers 400, `client_ip` makes the client's address the key. Balanced, because an answer from any node is better than none."),
-		setting{name: "pool", kind: "name of a pool", read: func(v value) {
+		setting{name: "pool", kind: "name of a pool", nested: true, read: func(v value) {
+			r.pool = v
 			if text, ok := d.text(v); ok {
-				r.pool, r.rt.PoolID = v, roost.PoolID(text)
+				r.rt.PoolID = roost.PoolID(text)
 			}
 		}, doc: "Where its requests go. Can be left out when there is one pool."},
 	)
@@ -139,6 +142,7 @@ func (r *rule) readField(d *decoder, key, v value) {
 		return
 	}
 	m := roost.FieldMatch{Name: name}
+	v.sayNull()
 	if !isNull(v.n) {
 		v.kind = "the header's value, or empty for any"
 		var ok bool
@@ -161,6 +165,7 @@ func (r *rule) readKeys(d *decoder, v value, pathOK bool) {
 		return
 	}
 	if v.written() && v.n.Kind == yaml.ScalarNode && v.n.Value == noKey {
+		v.say(noKey)
 		return
 	}
 	before := len(d.found)

@@ -20,10 +20,15 @@ func (d *decoder) text(v value) (string, bool) {
 		d.wrongKind(v)
 		return "", false
 	}
-	if v.preset || d.env == nil || !strings.Contains(v.n.Value, "${") {
-		return v.n.Value, true
+	text, ok := v.n.Value, true
+	if !v.preset && d.env != nil && strings.Contains(text, "${") {
+		text, ok = d.expand(v)
 	}
-	return d.expand(v)
+	if !ok || !d.weigh(v, text) {
+		return "", false
+	}
+	v.say(text)
+	return text, true
 }
 
 // expand replaces ${NAME} and ${NAME:-default}; $${ stands for ${ itself.
@@ -85,6 +90,8 @@ func (d *decoder) duration(name, def string, lo, hi time.Duration, into *time.Du
 		}
 		t, err := time.ParseDuration(text)
 		switch {
+		case err != nil && strings.Trim(text, "0123456789") == "" && text != "":
+			d.fail(v, CodeValue, "write for example "+clip(text)+"s", "%s is not a duration: it has no unit", quoted(text))
 		case err != nil:
 			d.fail(v, CodeValue, "write for example 5m, 30s or 250ms", "%s is not a duration", quoted(text))
 		case t < lo || t > hi:

@@ -84,19 +84,20 @@ func testWorld(t testing.TB) world {
 	files["both.pub"] = append(append([]byte("a comment\n"), files["ed.pub"]...), files["good.pem"]...)
 	files["weak.pub"] = public(t, &weak.PublicKey)
 	return world{
-		dir: "etc",
+		dir:   "/etc/roost",
+		state: "/var/lib/roost",
 		env: func(name string) (string, bool) {
 			v, ok := map[string]string{"HOMES": "many", "EMPTY": "", "TWO": "2", "HOST": "10.0.0.7"}[name]
 			return v, ok
 		},
 		read: func(path string) ([]byte, error) {
-			if b, ok := files[strings.TrimPrefix(path, "etc/")]; ok {
+			if b, ok := files[strings.TrimPrefix(path, "/etc/roost/")]; ok {
 				return b, nil
 			}
 			return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
 		},
 		stat: func(path string) (fs.FileInfo, error) {
-			if path == "etc" || path == "/var/log" {
+			if path == "/etc/roost" || path == "/var/log" {
 				return os.Stat(".")
 			}
 			return nil, &fs.PathError{Op: "stat", Path: path, Err: fs.ErrNotExist}

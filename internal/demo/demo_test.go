@@ -16,7 +16,7 @@ import (
 
 // balance runs the real balancer, as the command does.
 func balance(ctx context.Context, nodes []demo.Node, listening func(string)) error {
-	f := config.Flags{Listen: []string{"127.0.0.1:0"}, Admin: "off"}
+	f := config.Flags{Listen: []string{"127.0.0.1:0"}, State: "off", Admin: "off"}
 	for _, n := range nodes {
 		f.Nodes = append(f.Nodes, n.Name+"="+n.Addr)
 	}

@@ -84,7 +84,7 @@ func TestTenCallsOfAnIdleFunctionReachOneNode(t *testing.T) {
 	for i := range calls {
 		nodes = append(nodes, node(t, &calls[i]))
 	}
-	addrs, _ := balance(t, config.Flags{Listen: []string{"127.0.0.1:0"}, Nodes: nodes, Admin: "off"}, t.Output())
+	addrs, _ := balance(t, config.Flags{Listen: []string{"127.0.0.1:0"}, Nodes: nodes, State: "off", Admin: "off"}, t.Output())
 	for range 10 {
 		if got := get(t, "http://"+addrs[0]+"/r/app/hello"); got != "200 hello" {
 			t.Fatal(got)
@@ -112,7 +112,7 @@ func TestAnAcceptedRequestIsAnsweredWhileTheBalancerDrainsAndLaterConnectsAreRef
 		fmt.Fprint(w, "late")
 	}))
 	defer s.Close()
-	addrs, stop := balance(t, config.Flags{Listen: []string{"127.0.0.1:0"}, Nodes: []string{s.Listener.Addr().String()}, Admin: "off"}, t.Output())
+	addrs, stop := balance(t, config.Flags{Listen: []string{"127.0.0.1:0"}, Nodes: []string{s.Listener.Addr().String()}, State: "off", Admin: "off"}, t.Output())
 	answer := make(chan string, 1)
 	go func() { answer <- get(t, "http://"+addrs[0]+"/x") }()
 	<-arrived
@@ -142,7 +142,7 @@ func TestEveryProblemOfAStartIsReportedAtOnceAndNothingStaysOpen(t *testing.T) {
 	defer busy.Close()
 	taken := busy.Addr().String()
 	log := t.TempDir() + "/access.log"
-	cfg, diags := config.FromFlags(config.Flags{Listen: []string{taken}, Nodes: []string{"127.0.0.1:1"}, Admin: "off", Access: log})
+	cfg, diags := config.FromFlags(config.Flags{Listen: []string{taken}, Nodes: []string{"127.0.0.1:1"}, State: "off", Admin: "off", Access: log})
 	if diags.Failed() {
 		t.Fatal(diags)
 	}
