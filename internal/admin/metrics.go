@@ -23,6 +23,7 @@ type Sources struct {
 	Status      func() roost.Status
 	Connections func() map[string]int64 // open client connections by listener name; nil: not shown
 	LogDropped  func() uint64           // lines that the access log lost; nil: not shown
+	Events      *Events                 // nil: not shown
 	// Reasons are the codes that Record.Reason can have. Others count as "other", so that series stay bounded.
 	Reasons []string
 }
@@ -151,6 +152,9 @@ func (m *Metrics) Observe(r *roost.Record) {
 		l.refusals[m.reasons[r.Reason]].Add(1)
 	}
 }
+
+// Reloaded counts a reload: by whom (start, signal, api, file) and whether it was done.
+func (m *Metrics) Reloaded(by string, ok bool) {}
 
 // handler serves the registry.
 func (m *Metrics) handler(log *slog.Logger) http.Handler {

@@ -20,8 +20,6 @@ import (
 	"time"
 
 	"golang.org/x/net/netutil"
-
-	"roost"
 )
 
 // Limits of the admin listener. Its file descriptors and its time are taken from the traffic's.
@@ -35,15 +33,6 @@ const (
 	idleTimeout   = 2 * time.Minute  // longer than the usual interval between scrapes
 	shutdownLimit = 5 * time.Second  // for requests under way when the end comes
 )
-
-// Options are what a Server shows.
-type Options struct {
-	Address string              // that it is reached by, host:port; its host name is accepted in Host
-	Status  func() roost.Status // called for each request of /status and /readyz?verbose
-	Ready   func() error        // why the balancer is not ready; nil: it always is
-	Metrics *Metrics            // nil: no /metrics
-	Log     *slog.Logger        // for trouble with serving
-}
 
 // Server answers admin requests. It is an http.Handler.
 type Server struct {
@@ -68,7 +57,7 @@ func New(o Options) *Server {
 
 // Serve answers on ln until ctx ends, then lets requests under way finish, for five seconds at most. It closes ln, and
 // refuses one that can be reached from other machines.
-func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+func (s *Server) Serve(ctx context.Context, ln net.Listener, d Door) error {
 	if !local(ln.Addr()) {
 		ln.Close()
 		return fmt.Errorf("serve the admin pages on %s: loopback only for now", ln.Addr())
@@ -143,7 +132,7 @@ func (s *Server) known(host string) bool {
 	name := hostname(host)
 	_, err := netip.ParseAddr(name)
 	return err == nil || host == "" || strings.EqualFold(name, "localhost") ||
-		strings.EqualFold(name, hostname(s.options.Address))
+		s.options.Settings != nil && strings.EqualFold(name, hostname(s.options.Settings().Address))
 }
 
 // hostname is host:port without port and brackets.

@@ -20,7 +20,7 @@ import (
 )
 
 func options() Options {
-	return Options{Address: "admin.example:7070", Status: state, Metrics: NewMetrics(sources()),
+	return Options{Settings: func() roost.Admin { return roost.Admin{Address: "admin.example:7070"} }, Status: state, Metrics: NewMetrics(sources()),
 		Log: slog.New(slog.DiscardHandler)}
 }
 
@@ -44,7 +44,7 @@ func start(t *testing.T, s *Server) (address string) {
 func serve(t *testing.T, s *Server, ln net.Listener) (stop func() error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, ln) }()
+	go func() { done <- s.Serve(ctx, ln, Door{}) }()
 	return sync.OnceValue(func() error {
 		cancel()
 		return <-done
@@ -225,7 +225,7 @@ func TestAnAddressThatOthersReachIsRefused(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	if err := New(options()).Serve(ctx, ln); err == nil || !strings.Contains(err.Error(), "loopback only for now") {
+	if err := New(options()).Serve(ctx, ln, Door{}); err == nil || !strings.Contains(err.Error(), "loopback only for now") {
 		t.Errorf("error %v", err)
 	}
 	if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) {
@@ -267,7 +267,7 @@ func TestTheEndWaitsForRequestsUnderWay(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- New(o).Serve(ctx, ln) }()
+	go func() { done <- New(o).Serve(ctx, ln, Door{}) }()
 	answered := make(chan string, 1)
 	go func() {
 		answer, err := http.Get("http://" + ln.Addr().String() + "/status")
@@ -307,7 +307,7 @@ func TestAListenerThatBreaksEndsServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	ln.Close()
-	if err := New(options()).Serve(context.Background(), ln); !errors.Is(err, net.ErrClosed) {
+	if err := New(options()).Serve(context.Background(), ln, Door{}); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("error %v", err)
 	}
 }

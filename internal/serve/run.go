@@ -122,8 +122,8 @@ func (b *Balancer) front(ctx context.Context, g *group) {
 	}
 	if b.admin != nil {
 		b.log.Info("admin listening", "address", b.admin.Addr().String())
-		h := admin.New(admin.Options{Address: b.cfg.Admin.Address, Status: b.Status, Ready: b.ready, Metrics: b.metrics, Log: b.log})
-		g.start("admin", func() error { return h.Serve(ctx, b.admin) })
+		h := admin.New(admin.Options{Settings: func() roost.Admin { return b.cfg.Admin }, Status: b.Status, Ready: b.ready, Metrics: b.metrics, Log: b.log})
+		g.start("admin", func() error { return h.Serve(ctx, b.admin, admin.Door{}) })
 	}
 }
 
