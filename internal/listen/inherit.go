@@ -1,0 +1,202 @@
+package listen
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Variable is the environment variable in which a process gives its sockets to the next ([Give]): a JSON array of
+// objects, one for each descriptor from 3 on. Versions of Roost meet in it: fields may be added to the objects, none
+// may change.
+const Variable = "ROOST_LISTENERS"
+
+// firstFD is the first descriptor that is passed, after the standard three, by systemd (sd_listen_fds(3)) and by us.
+const firstFD = 3
+
+// maxInherited bounds what is believed of a number of descriptors: a typing error must not make us touch thousands.
+const maxInherited = 1024
+
+// Inherited are the listening sockets that this process was started with, by systemd's socket activation or by the
+// process that it replaces. A nil *Inherited has none. It is not for concurrent use.
+type Inherited struct{ sockets []*heir }
+
+// heir is one inherited socket.
+type heir struct {
+	given
+	name    string // for people
+	ln      net.Listener
+	claimed bool
+}
+
+// given is what the process before says of one socket.
+type given struct {
+	Address string `json:"address"`           // as it was configured; "" from systemd
+	Foreign bool   `json:"foreign,omitempty"` // the path of a unix socket is its maker's to remove, never ours
+}
+
+// Inherit takes over the sockets that this process was started with, and clears the environment of them, so that no child
+// believes they are its own. It is called once, early. The error says which descriptor cannot be listened on, and why.
+func Inherit() (*Inherited, error) {
+	gifts, names, err := announced(os.Getenv, os.Getpid())
+	for _, v := range []string{Variable, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"} {
+		os.Unsetenv(v)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("inherit sockets: %w", err)
+	}
+	in := &Inherited{}
+	for i, g := range gifts {
+		ln, err := adopt(firstFD + i)
+		if err != nil {
+			in.CloseRest()
+			return nil, fmt.Errorf("inherit sockets: descriptor %d (%s): %w", firstFD+i, names[i], err)
+		}
+		in.sockets = append(in.sockets, &heir{given: g, name: names[i], ln: ln})
+	}
+	return in, nil
+}
+
+// announced says which sockets the environment announces, and what to call them.
+func announced(getenv func(string) string, pid int) (gifts []given, names []string, err error) {
+	if text := getenv(Variable); text != "" {
+		if err := json.Unmarshal([]byte(text), &gifts); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", Variable, err)
+		}
+		if len(gifts) > maxInherited {
+			return nil, nil, fmt.Errorf("%s: %d sockets; at most %d are taken", Variable, len(gifts), maxInherited)
+		}
+		for _, g := range gifts {
+			names = append(names, g.Address)
+		}
+		return gifts, names, nil
+	}
+	if getenv("LISTEN_PID") != strconv.Itoa(pid) {
+		return nil, nil, nil // none, or meant for a process above us (sd_listen_fds(3))
+	}
+	n, err := strconv.ParseUint(getenv("LISTEN_FDS"), 10, 32)
+	if err != nil || n > maxInherited {
+		return nil, nil, fmt.Errorf("LISTEN_FDS %q is not a number from 0 to %d", getenv("LISTEN_FDS"), maxInherited)
+	}
+	names = strings.Split(getenv("LISTEN_FDNAMES"), ":")
+	for i := range int(n) {
+		gifts = append(gifts, given{Foreign: true})
+		if i == len(names) {
+			names = append(names, "")
+		}
+		if names[i] == "" {
+			names[i] = "unknown" // systemd's own word
+		}
+	}
+	return gifts, names, nil
+}
+
+// adopt makes a listener of a descriptor, which is closed, or says why it cannot be one.
+func adopt(fd int) (net.Listener, error) {
+	syscall.CloseOnExec(fd)
+	f := os.NewFile(uintptr(fd), "inherited")
+	if f == nil {
+		return nil, syscall.EBADF
+	}
+	defer f.Close() // the listener has a duplicate
+	kind, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_TYPE)
+	switch {
+	case errors.Is(err, syscall.EBADF):
+		return nil, errors.New("is not open; the environment speaks of more descriptors than there are")
+	case errors.Is(err, syscall.ENOTSOCK):
+		return nil, errors.New("is not a socket")
+	case err != nil:
+		return nil, err
+	case kind != syscall.SOCK_STREAM:
+		return nil, errors.New("is not a stream socket; with systemd, use ListenStream=")
+	}
+	if listens, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_ACCEPTCONN); err == nil && listens == 0 {
+		return nil, errors.New("is a socket that does not listen; with systemd, use Accept=no")
+	}
+	ln, err := net.FileListener(f)
+	if err != nil {
+		return nil, errors.New("is neither a TCP nor a unix socket")
+	}
+	return ln, nil
+}
+
+// Open listens on address: with the inherited sockets that are meant for it, or else as the function Open does, and beside
+// inherited sockets that overlap it. Meant for it are those that the process before had under the same text, or else
+// those that are bound to it. systemd may give one socket for IPv4 and one for IPv6 where one address was asked for:
+// then the listener accepts from both.
+func (in *Inherited) Open(address string) (net.Listener, error) {
+	if in == nil {
+		return Open(address)
+	}
+	free := slices.DeleteFunc(slices.Clone(in.sockets), func(h *heir) bool { return h.claimed })
+	mine := slices.DeleteFunc(slices.Clone(free), func(h *heir) bool { return h.Address != address })
+	if len(mine) == 0 {
+		is := bindings(address)
+		mine = slices.DeleteFunc(free, func(h *heir) bool { return !is(h.ln.Addr()) })
+	}
+	var lns []net.Listener
+	for _, h := range mine {
+		h.claimed = true
+		lns = append(lns, h.ln)
+	}
+	switch len(lns) {
+	case 0:
+		return OpenBeside(address, in.listeners())
+	case 1:
+		return lns[0], nil
+	}
+	return newSeveral(lns), nil
+}
+
+func (in *Inherited) listeners() []net.Listener {
+	var lns []net.Listener
+	for _, h := range in.sockets {
+		lns = append(lns, h.ln)
+	}
+	return lns
+}
+
+// CloseRest closes the sockets that no Open asked for, and says which they were.
+func (in *Inherited) CloseRest() []string {
+	if in == nil {
+		return nil
+	}
+	var rest []string
+	in.sockets = slices.DeleteFunc(in.sockets, func(h *heir) bool {
+		if h.claimed {
+			return false
+		}
+		h.ln.Close()
+		name := h.ln.Addr().String()
+		if h.name != name {
+			name += " (" + h.name + ")"
+		}
+		rest = append(rest, name)
+		return true
+	})
+	return rest
+}
+
+// Own is called once this process serves in place of the one before: from now on the paths of the unix sockets that it
+// gave are removed by us, when we close them. Until then they are its own, and a start that fails leaves them alone.
+func (in *Inherited) Own() {
+	if in == nil {
+		return
+	}
+	for _, h := range in.sockets {
+		if ln, ok := h.ln.(*net.UnixListener); ok && !h.Foreign {
+			ln.SetUnlinkOnClose(true)
+		}
+	}
+}
+
+// foreign tells whether the path of a unix socket is another's to remove.
+func (in *Inherited) foreign(ln net.Listener) bool {
+	return in != nil && slices.ContainsFunc(in.sockets, func(h *heir) bool { return h.ln == ln && h.Foreign })
+}
