@@ -1,6 +1,9 @@
 package roost
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Node is a place traffic can be sent to, as an operator, a file, the API or an agent listed it.
 type Node struct {
@@ -43,6 +46,14 @@ type Hold struct {
 	Cause    string // operator, agent, memory, leader
 	Since    Stamp
 	Deadline time.Duration // 0: none
+}
+
+// CutAt is when the hold's deadline passes, in Unix nanoseconds: what is still open at the node then is ended.
+func (h Hold) CutAt() (at int64, ok bool) {
+	if h.Deadline <= 0 {
+		return 0, false
+	}
+	return int64(min(h.Since.Wall, uint64(math.MaxInt64-h.Deadline))) + int64(h.Deadline), true
 }
 
 // Stamp orders operators' intents where no shared store does: a hybrid logical clock, then the writer.
