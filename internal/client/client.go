@@ -10,6 +10,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -47,12 +48,11 @@ type Options struct {
 
 // Client asks one balancer. It may be used by several goroutines.
 type Client struct {
-	base    string // scheme://host
-	token   string
-	agent   string
-	places  []string // that are dialled, as people know them
-	http    *http.Client
-	sockets bool
+	base   string // scheme://host
+	token  string
+	agent  string
+	places []string // that are dialled, as people know them
+	http   *http.Client
 }
 
 // ErrNobody is what errors are when no balancer answers.
@@ -121,22 +121,28 @@ func (c *Client) refused(resp *http.Response) error {
 		p.Status = resp.StatusCode
 		return &Problem{p}
 	}
-	return fmt.Errorf("%s answered %s, which is not how a balancer's admin API answers", strings.Join(c.places, ", "), resp.Status)
+	return fmt.Errorf("%s answered %s, which is not how a balancer's admin listener answers; is it its address, and is it http or https?",
+		c.where(), resp.Status)
 }
 
 // unread makes an error of what kept an answer from being read.
 func (c *Client) unread(ctx context.Context, method, path string, err error) error {
-	var nobody *nobody
+	var none *nobody
+	var untrusted *tls.CertificateVerificationError
 	var op *net.OpError
 	switch {
-	case errors.As(err, &nobody):
-		return nobody
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return fmt.Errorf("%w in time at %s", ErrNobody, strings.Join(c.places, ", "))
+	case ctx.Err() == context.DeadlineExceeded:
+		return fmt.Errorf("%w in time at %s", ErrNobody, c.where())
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.As(err, &op), errors.Is(err, io.EOF):
-		return fmt.Errorf("%w whole at %s: %w", ErrNobody, strings.Join(c.places, ", "), err)
+	case errors.As(err, &none):
+		return none
+	case errors.As(err, &untrusted):
+		return fmt.Errorf("the certificate of %s cannot be trusted: %w; name the file of the authority that signed it", c.where(), untrusted.Err)
+	case errors.As(err, &op), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%w to the end at %s: %w", ErrNobody, c.where(), err)
 	}
-	return fmt.Errorf("%s %s: %w", method, path, err)
+	return fmt.Errorf("%s %s at %s: %w", method, path, c.where(), err)
 }
+
+func (c *Client) where() string { return strings.Join(c.places, ", ") }

@@ -19,10 +19,12 @@ import (
 // New reads what o names. Nothing is dialled yet.
 func New(o Options) (*Client, error) {
 	c := &Client{agent: strings.TrimSuffix("roost/"+o.Version, "/")}
-	tr := &http.Transport{ResponseHeaderTimeout: 0, MaxIdleConnsPerHost: 2} // no proxy from the environment
+	// No proxy from the environment; and each call by a connection of its own, so that it reaches the process that serves
+	// now when an upgrade came in between.
+	tr := &http.Transport{DisableKeepAlives: true}
 	c.http = &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	if o.Address == "" {
-		c.sockets, c.places, c.base = true, o.Sockets, "http://localhost" // a name that every admin listener answers to
+		c.places, c.base = o.Sockets, "http://localhost" // a name that every admin listener answers to
 		tr.DialContext = c.dialSockets
 		return c, nil
 	}
@@ -55,7 +57,7 @@ func address(text string) (*url.URL, error) {
 		full = "http://" + text
 	}
 	u, err := url.Parse(full)
-	if err != nil || u.Host == "" || u.Port() == "" || u.User != nil || u.RawQuery != "" || u.Path != "" && u.Path != "/" ||
+	if err != nil || u.Hostname() == "" || u.Port() == "" || u.User != nil || u.RawQuery != "" || u.Path != "" && u.Path != "/" ||
 		u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("%q is not the address of an admin listener; write for example 127.0.0.1:7070 or https://balancer.example.com:7070", text)
 	}
@@ -96,6 +98,9 @@ func authority(file string) (*tls.Config, error) {
 	}
 	return &tls.Config{RootCAs: pool}, nil
 }
+
+// maxUnixPath is how long the path of a unix socket can be: sun_path less its final NUL.
+const maxUnixPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
 // nobody lists the places where nobody answered, and why.
 type nobody struct {
@@ -139,6 +144,9 @@ func (c *Client) dialSockets(ctx context.Context, _, _ string) (net.Conn, error)
 		conn, err := d.DialContext(ctx, "unix", path)
 		if err == nil {
 			return conn, nil
+		}
+		if len(path) > maxUnixPath {
+			err = fmt.Errorf("the path of a unix socket has at most %d bytes, this has %d", maxUnixPath, len(path))
 		}
 		n.errs = append(n.errs, err)
 	}

@@ -16,28 +16,30 @@ import (
 	"roost/internal/api"
 )
 
-// again is how long Events waits before it asks anew: a balancer that restarts is back in about a second.
-const again = time.Second
+// again is how long Events waits before it asks anew.
+const again = 250 * time.Millisecond
 
-// Events calls f with every event after the one with the id after (0: with all that the balancer still keeps), in order,
-// until ctx ends, f fails, or the balancer refuses. With follow it goes on with what happens from now on; a stream that
-// breaks is resumed where it broke, for as long as a balancer answers within limit.
-func (c *Client) Events(ctx context.Context, after uint64, follow bool, limit time.Duration, f func(api.Event) error) error {
-	heard := time.Now()
+// Patience is how long a balancer that answered before may be away, before those who wait for something of it give up:
+// longer than its restart takes, with the drain before it.
+const Patience = 30 * time.Second
+
+// Events calls f with every event after the one with the id after (0: with all that the balancer still keeps), in order.
+// With follow it goes on with what happens from now on until ctx ends, f fails or the balancer refuses, and a stream that
+// breaks is resumed where it broke.
+func (c *Client) Events(ctx context.Context, after uint64, follow bool, f func(api.Event) error) error {
+	var lost time.Time // when the balancer last broke off
 	for {
-		err := c.stream(ctx, after, follow, func(e api.Event) error {
-			after, heard = e.ID, time.Now()
+		opened, err := c.stream(ctx, after, follow, func(e api.Event) error {
+			after = e.ID
 			return f(e)
 		})
-		var broken *brokenStream
+		if opened {
+			lost = time.Now()
+		}
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case err == nil && !follow:
-			return nil
-		case err != nil && !errors.As(err, &broken) && !errors.Is(err, ErrNobody):
-			return err
-		case errors.Is(err, ErrNobody) && time.Since(heard) > limit:
+		case !follow, err != nil && !errors.Is(err, ErrNobody), time.Since(lost) > Patience:
 			return err
 		}
 		select {
@@ -48,13 +50,8 @@ func (c *Client) Events(ctx context.Context, after uint64, follow bool, limit ti
 	}
 }
 
-// brokenStream is a stream that ended where it should go on.
-type brokenStream struct{ err error }
-
-func (b *brokenStream) Error() string { return "the stream of events broke: " + b.err.Error() }
-
-// stream reads one stream to its end.
-func (c *Client) stream(ctx context.Context, after uint64, follow bool, f func(api.Event) error) error {
+// stream reads one stream to its end, and says whether there was one.
+func (c *Client) stream(ctx context.Context, after uint64, follow bool, f func(api.Event) error) (opened bool, err error) {
 	h := http.Header{"Accept": {"text/event-stream"}}
 	if after > 0 {
 		h.Set("Last-Event-ID", strconv.FormatUint(after, 10))
@@ -65,27 +62,28 @@ func (c *Client) stream(ctx context.Context, after uint64, follow bool, f func(a
 	}
 	resp, err := c.send(ctx, http.MethodGet, path, nil, h)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer resp.Body.Close()
 	if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); kind != "text/event-stream" {
-		return fmt.Errorf("the balancer answered %q in place of a stream of events", kind)
+		return false, fmt.Errorf("%s answered %q in place of a stream of events", c.where(), kind)
 	}
-	r := newReader(resp.Body)
-	for {
+	for r := newReader(resp.Body); ; {
 		data, err := r.next()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return &brokenStream{err}
+		switch {
+		case err == io.EOF:
+			return true, nil
+		case err == errTooLong:
+			return true, err
+		case err != nil:
+			return true, fmt.Errorf("%w to the end of its events: %w", ErrNobody, err)
 		}
 		var e api.Event
 		if err := json.Unmarshal(data, &e); err != nil {
-			return fmt.Errorf("read an event: %w", err)
+			return true, fmt.Errorf("read an event: %w", err)
 		}
 		if err := f(e); err != nil {
-			return err
+			return true, err
 		}
 	}
 }
@@ -95,8 +93,8 @@ const maxEvent = 1 << 20
 
 var errTooLong = errors.New("an event is longer than 1 MiB")
 
-// reader reads server-sent events (HTML Living Standard, 9.2.6). Of their fields only data counts here: an event's id and
-// kind stand in it.
+// reader reads server-sent events (HTML Living Standard, 9.2.6) whose lines end with LF or CRLF. Of their fields only data
+// counts here: an event's id stands in it.
 type reader struct{ lines *bufio.Scanner }
 
 func newReader(r io.Reader) *reader {
