@@ -2,6 +2,7 @@ package listen
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"errors"
@@ -15,9 +16,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
-
 	"roost"
+	"roost/internal/watch"
 )
 
 // maxPEM bounds one certificate or key file. The longest real chains have some 20 KiB; more is a wrong file.
@@ -32,10 +32,11 @@ type Certs struct {
 	mu    sync.Mutex // guards pairs; handshakes never take it
 	pairs []*pair    // in the order of configuration
 
-	replaced chan struct{} // tells Run that other files are to be watched
-	watcher  func() (*fsnotify.Watcher, error)
-	poll     time.Duration
+	watch *watch.Watcher
 }
+
+// datesEvery is how often the certificates' dates are looked at, to warn of one that no client accepts any more.
+const datesEvery = time.Minute
 
 // pair is a certificate and its key, as last read.
 type pair struct {
@@ -56,7 +57,7 @@ type selection struct {
 // OpenCerts reads the certificates; the error names every file that cannot be used, and why. One out of its time is used,
 // with a warning, because some answer is better than none. Changes are followed while Run runs.
 func OpenCerts(files []roost.CertFile, log *slog.Logger) (*Certs, error) {
-	c := &Certs{log: log, replaced: make(chan struct{}, 1), watcher: fsnotify.NewWatcher, poll: pollEvery}
+	c := &Certs{log: log, watch: watch.New(log)}
 	if err := c.Replace(files); err != nil {
 		return nil, err
 	}
@@ -82,11 +83,37 @@ func (c *Certs) Replace(files []roost.CertFile) error {
 	c.pairs = pairs
 	c.publish()
 	c.warn()
-	select {
-	case c.replaced <- struct{}{}:
-	default: // Run has not seen the last one yet, and will see this one with it
-	}
+	c.watch.Look()
 	return nil
+}
+
+// Run follows changes of the files until ctx ends.
+func (c *Certs) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { c.watch.Run(ctx, c.files, c.reload) })
+	tick := time.NewTicker(datesEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			c.mu.Lock()
+			c.warn()
+			c.mu.Unlock()
+		}
+	}
+}
+
+func (c *Certs) files() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var files []string
+	for _, p := range c.pairs {
+		files = append(files, p.file.Cert, p.file.Key)
+	}
+	return files
 }
 
 // TLS is the configuration of a listener that shows these certificates, now and after every change. A minVersion of 0

@@ -111,20 +111,6 @@ func (j *journal) wait(text string) string {
 	}
 }
 
-// has tells whether a line with text was written and not waited for.
-func (j *journal) has(text string) bool {
-	for {
-		select {
-		case line := <-j.lines:
-			if strings.Contains(line, text) {
-				return true
-			}
-		default:
-			return false
-		}
-	}
-}
-
 func openCerts(t *testing.T, j *journal, files ...roost.CertFile) *Certs {
 	t.Helper()
 	c, err := OpenCerts(files, j.log())
