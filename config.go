@@ -16,9 +16,9 @@ type Config struct {
 	Log       Log
 	State     string   // directory of what lasts: database, token, socket; "": none, then Store is "memory"
 	Store     string   // "memory", or the path of a SQLite database
-	Digest    Digest   // of the text it came from, and of the environment variables in it
+	Digest    Digest   // of all it came from: the text, and the environment variables and keys of tokens that it uses
 	Effective []byte   // the whole of it as a YAML file, defaults filled in, secrets left out
-	Files     []string // that it was read from, itself first: a change of any is a reason to reload
+	Files     []string // that it was read from, itself first: a change of any is a reason to reload. No certificates: listeners watch theirs
 }
 
 // Listener is an address that takes traffic.

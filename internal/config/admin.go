@@ -82,33 +82,36 @@ func readAdminName(d *decoder, v value, conf *roost.Admin) {
 	}
 }
 
+// readSocket reads where the command line asks. Without a word of it, that is beside what else is kept.
 func (a *admin) readSocket(d *decoder, v value, cfg *roost.Config) {
 	if d.asked != nil {
 		return
 	}
 	a.socket = v
-	var name string
-	if v.written() {
-		if text, ok := d.text(v); !ok || text == off {
-			return
-		} else if inner, ok := strings.CutPrefix(text, "unix:"); ok {
-			d.fail(v, CodeValue, "write "+clip(inner), "a socket is a file here, without unix: before it")
-			return
-		}
+	name := ""
+	switch text, ok := d.text(v); {
+	case ok && text == off, !ok && v.written():
+		return
+	case ok && strings.HasPrefix(text, "unix:"):
+		d.fail(v, CodeValue, "write "+clip(text[len("unix:"):]), "this is the path of a file, without unix: before it")
+		return
+	case ok:
 		name = d.fileName(v)
-	} else if cfg.State == "" {
+	case cfg.State == "":
 		v.say(off)
 		return
-	} else {
+	default:
 		dir := cfg.State
 		if d.runtime != "" {
 			dir = d.runtime
 		}
 		name = filepath.Join(dir, socketName)
-		v.say(name)
+		if v.say(name); d.flags != nil {
+			v.path, v.near = "--admin-socket", nil
+		}
 	}
 	if len(name) > maxUnixPath {
-		d.fail(v, CodeRange, "give a shorter one in admin.socket, or off", "the path of a unix socket has at most %d bytes, and %s has %d", maxUnixPath, clip(name), len(name))
+		d.fail(v, CodeRange, "give it a shorter one, or off", "the path of a unix socket has at most %d bytes, and %s has %d", maxUnixPath, name, len(name))
 		return
 	}
 	cfg.Admin.Socket = name

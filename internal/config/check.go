@@ -105,7 +105,7 @@ func (d *decoder) checkNodes(p *pool) {
 func (d *decoder) resolve(f *draft) {
 	if len(f.routes) == 0 && len(f.pools) == 1 {
 		f.routesAt.sayList()
-		r := &rule{at: value{path: "routes", echo: f.routesAt.echoOf("")}}
+		r := &rule{at: value{path: "routes", echo: f.routesAt.echoItem()}}
 		r.read(d, r.at)
 		f.routes = append(f.routes, r)
 	} else if len(f.routes) == 0 && len(f.pools) > 1 {

@@ -83,7 +83,7 @@ func readSmall(path string) ([]byte, error) {
 
 func (w *world) path(name string) string {
 	if filepath.IsAbs(name) {
-		return name
+		return filepath.Clean(name)
 	}
 	return filepath.Join(w.dir, name)
 }

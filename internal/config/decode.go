@@ -341,7 +341,7 @@ func (d *decoder) items(v value, most int, read func(value)) {
 	}
 	for i, n := range v.n.Content {
 		item := d.value(n, fmt.Sprintf("%s[%d]", v.path, i))
-		item.kind, item.echo = v.kind, v.echoOf("")
+		item.kind, item.echo = v.kind, v.echoItem()
 		read(item)
 	}
 }

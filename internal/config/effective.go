@@ -1,22 +1,24 @@
 package config
 
 import (
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
 )
 
-// The effective configuration is what was read, written down while it is read: each value has a node of that file, its
-// echo, and whoever takes a value says there what it took.
+// The effective configuration is written while the file is read: each value has a node in it, its echo, and whoever takes
+// the value says there what it took it for. So it has every setting, and reading it again gives the same configuration:
+// paths are absolute, variables replaced, defaults filled in. Of a secret it names the file.
 
-// say notes what a value was taken for: a text as the decoder would read it again, without environment variables.
+// say notes what a value was taken for, so that it is read as just that: a ${ in it is no variable.
 func (v value) say(text string) {
 	if v.echo == nil {
 		return
 	}
-	n := yaml.Node{Kind: yaml.ScalarNode, Value: strings.ReplaceAll(text, "${", "$${")}
-	if isNull(&n) { // else a text that looks like nothing would be nothing
-		n.Tag = "!!str"
+	n := yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: strings.ReplaceAll(text, "${", "$${")}
+	if _, err := strconv.ParseUint(text, 10, 64); err == nil || text == "true" || text == "false" {
+		n.Tag = "" // what is a number or truth for every reader needs no quotes; what is one for some gets them
 	}
 	*v.echo = n
 }
@@ -49,18 +51,24 @@ func (v value) sayList() {
 	}
 }
 
-// echoOf is where a value inside v is noted; name is "" in a list. It stays out of the file until something is said.
+// echoOf is where the value of a setting inside v is noted. It stays out of the file until something is said.
 func (v value) echoOf(name string) *yaml.Node {
 	if v.echo == nil {
 		return nil
 	}
 	n := &yaml.Node{}
-	if name == "" {
-		v.echo.Content = append(v.echo.Content, n)
-		return n
-	}
 	v.echo.Kind = yaml.MappingNode
 	v.echo.Content = append(v.echo.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: name}, n)
+	return n
+}
+
+// echoItem is where an item of a list is noted.
+func (v value) echoItem() *yaml.Node {
+	if v.echo == nil {
+		return nil
+	}
+	n := &yaml.Node{}
+	v.echo.Content = append(v.echo.Content, n)
 	return n
 }
 

@@ -46,6 +46,11 @@ func FuzzParse(f *testing.F) {
 		if err := ds.JSON(&b); err != nil || !json.Valid(b.Bytes()) {
 			t.Fatalf("%v: %s", err, b.Bytes())
 		}
+		if cfg != nil && len(cfg.Effective) < MaxFile {
+			if amiss := roundTrip(cfg, w); amiss != "" {
+				t.Fatal(amiss)
+			}
+		}
 		again, ds2 := parse("roost.yaml", text, w)
 		if (again == nil) != (cfg == nil) || len(ds2) != len(ds) || cfg != nil && again.Digest != cfg.Digest {
 			t.Fatal("twice, two answers")

@@ -85,8 +85,11 @@ func (f *draft) readStore(d *decoder, v value) {
 		f.cfg.Store = text
 	case text == "sqlite":
 		f.cfg.Store = filepath.Join(f.cfg.State, databaseName)
+	case strings.Contains(text, "://"):
+		d.fail(v, CodeValue, "", "%s is a URL; a store is memory, sqlite or the path of a SQLite database", quoted(text))
 	case strings.Contains(text, "/"):
-		f.cfg.Store, text = d.path(text), d.path(text)
+		text = d.path(text)
+		f.cfg.Store = text
 	default:
 		fix := didYouMean(text, []string{"memory", "sqlite"})
 		if fix == "" {
