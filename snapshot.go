@@ -8,6 +8,14 @@ type Snapshot struct {
 	Pools     []PoolView     // by PoolRef
 }
 
+// Listener is the listener id as requests see it; where the snapshot has none, the zero view.
+func (s *Snapshot) Listener(id ListenerID) *ListenerView {
+	if int(id) >= len(s.Listeners) {
+		return &ListenerView{}
+	}
+	return &s.Listeners[id]
+}
+
 // ListenerView is a listener as requests see it.
 type ListenerView struct {
 	Name     string

@@ -35,7 +35,7 @@ func newWorld(t testing.TB) *world {
 		Nodes:    []roost.NodeView{{ID: "n1", Addr: "10.0.0.1:80", Weight: roost.WeightOne, Verdict: roost.Well, Live: &roost.Live{}}}}
 	rt := &roost.Route{Name: "r", PoolID: "p", Keys: []roost.KeyProgram{{Ops: []roost.KeyOp{{From: roost.FromPath}}}}}
 	return &world{t: t, peer: Peer{Addr: netip.MustParseAddr("192.0.2.7")}, snap: &roost.Snapshot{
-		Listeners: []roost.ListenerView{{Routes: []*roost.Route{rt}, Want: []string{"x-tenant"},
+		Listeners: []roost.ListenerView{{Name: "main", Routes: []*roost.Route{rt}, Want: []string{"x-tenant"},
 			Settings: roost.ListenerSettings{Via: "roost", Upgrades: []string{"websocket"}}}},
 		Pools: []roost.PoolView{pool}}}
 }
@@ -285,7 +285,9 @@ func TestLoadReports(t *testing.T) {
 		{h1.EndpointLoadMetrics, "BIN CQ==", false, 0},
 		{h1.EndpointLoadMetrics, "", false, 0},
 	} {
-		got := loadOf(c.id, c.value)
+		var r report
+		r.take(c.id, c.value)
+		got := r.load
 		if got.Has != c.has || max(got.Pressure, c.want)-min(got.Pressure, c.want) > 1 {
 			t.Errorf("%q: %+v, want %v %d", c.value, got, c.has, c.want)
 		}

@@ -2,6 +2,7 @@ package carry
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"roost"
@@ -35,12 +36,13 @@ type Exchange struct {
 	In  Flow // the request's body
 	Out Flow // the response's body
 
-	// What the engine knows better; Choose clears the first two.
-	Reused   bool // the node's connection had served before
-	Sent     bool // anything of the request was sent to the node
-	Answered bool // anything of a final answer was sent to the client
-	Held     bool // all of the request's body so far can be sent again
-	Sending  bool // the request's body is not yet complete
+	// What the engine knows better; Choose clears the first three.
+	Reused   bool   // the node's connection had served before
+	Sent     bool   // anything of the request was sent to the node
+	Reset    uint16 // the status that a node meant which reset this request's stream, and kept the connection; 0: it did not
+	Answered bool   // anything of a final answer was sent to the client
+	Held     bool   // all of the request's body so far can be sent again
+	Sending  bool   // the request's body is not yet complete
 
 	// Close says that the client's connection ends with this exchange. Engines may set it before the response head.
 	Close bool
@@ -51,7 +53,8 @@ type Exchange struct {
 	text     string
 	scratch  []byte
 	tried    roost.Tried
-	load     roost.Load
+	report   report
+	pool     roost.PoolView // what Pool points to once the answer passes
 	fault    roost.Fault
 	step     roost.Step // what followed the attempt that ended
 	reason   h1.Reason  // with FaultClientFrames
@@ -85,7 +88,7 @@ func (x *Exchange) Accept(s *roost.Snapshot, p *Peer, h *h1.Head, text string, s
 	x.In.Body = h1.RequestBody(h)
 	x.In.Chunked = h.Chunked
 	x.In.Limit = x.lv.Settings.MaxBody
-	x.Close = x.Close || !h.Persistent()
+	x.Close = x.Close || !h.Persistent() || x.lv.Retired
 
 	r, rec := &x.Request, &x.Record
 	r.Method = h.MethodName.In(text)
@@ -125,6 +128,10 @@ func (x *Exchange) Accept(s *roost.Snapshot, p *Peer, h *h1.Head, text string, s
 	x.flags.expect = h.Expect100 && h.Minor > 0 && x.In.Body.Framing != h1.NoBody
 
 	rt := route.Match(x.lv, r)
+	if rt == nil && x.lv.Name == "" {
+		x.Close = true
+		return Reply{503, "listener_retired", "this listener is no longer served"}, false
+	}
 	if rt == nil {
 		return Reply{404, "no_route", "no route matches this request"}, false
 	}
@@ -175,7 +182,7 @@ func (x *Exchange) reset(s *roost.Snapshot, p *Peer, start int64) {
 	if x.scratch == nil {
 		x.scratch = make([]byte, 0, roost.MaxKey)
 	}
-	*x = Exchange{scratch: x.scratch, lv: &s.Listeners[p.Listener], peer: p, Held: true}
+	*x = Exchange{scratch: x.scratch, lv: s.Listener(p.Listener), peer: p, Held: true}
 	x.Record.Start, x.Record.Listener, x.Record.Client = start, p.Listener, p.Addr
 }
 
@@ -260,8 +267,8 @@ func (x *Exchange) Choose(rnd uint64, now int64) roost.Refusal {
 		return refused
 	}
 	x.Attempt = a
-	x.Reused, x.Sent, x.flags.busy = false, false, false
-	x.began, x.headAt, x.status, x.load, x.fault = now, 0, 0, roost.Load{}, roost.NoFault
+	x.Reused, x.Sent, x.Reset, x.flags.busy = false, false, 0, false
+	x.began, x.headAt, x.status, x.report, x.fault = now, 0, 0, report{}, roost.NoFault
 	r := &x.Record
 	r.Node, r.Why, r.Tries = a.ID, a.Why, x.tried.N
 	r.Spilled = r.Spilled || a.Why == roost.WhySpill || a.Why == roost.WhyLeast
@@ -269,14 +276,41 @@ func (x *Exchange) Choose(rnd uint64, now int64) roost.Refusal {
 	return roost.NotRefused
 }
 
-// Refresh goes over to a later snapshot, for an exchange that waits for its first attempt.
+// Refresh goes over to a later snapshot, between Accept or an attempt's end and Choose. An exchange whose pool is gone
+// goes on with the pool that it has.
 func (x *Exchange) Refresh(s *roost.Snapshot) {
 	for i := range s.Pools {
-		if s.Pools[i].ID == x.Pool.ID {
-			x.Pool = &s.Pools[i]
+		if p := &s.Pools[i]; p.ID == x.Pool.ID {
+			x.translate(p)
+			x.Pool = p
+			x.Key.Hash = 0 // the table may have another hash key
+			return
 		}
 	}
 }
+
+// translate lets tried say of p's roster what it says of the present one. Nodes are known by their counters.
+func (x *Exchange) translate(p *roost.PoolView) {
+	if p.Table == x.Pool.Table {
+		return
+	}
+	for i, ref := range x.tried.Refs[:x.tried.N] {
+		if ref == roost.NoNode {
+			continue
+		}
+		x.tried.Refs[i] = roost.NodeRef(len(p.Nodes)) // nobody's: it is not in p, and perhaps was not in the last one
+		if int(ref) >= len(x.Pool.Nodes) {
+			continue
+		}
+		live := x.Pool.Nodes[ref].Live
+		if at := slices.IndexFunc(p.Nodes, func(n roost.NodeView) bool { return n.Live == live }); at >= 0 {
+			x.tried.Refs[i] = roost.NodeRef(at)
+		}
+	}
+}
+
+// Rest lets go of the snapshot and the peer when the exchange is over. Engines keep exchanges for the next request.
+func (x *Exchange) Rest() { x.lv, x.peer, x.Pool = nil, nil, nil }
 
 // Refused is the answer when Choose makes no attempt: what went wrong before, if something did.
 func (x *Exchange) Refused(r roost.Refusal) Reply {

@@ -3,7 +3,6 @@ package carry
 import (
 	"errors"
 
-	"roost"
 	"roost/internal/h1"
 )
 
@@ -15,8 +14,8 @@ type Flow struct {
 	Limit   int64 // payload bytes; 0: none
 	Bytes   int64 // payload so far
 
-	trailers bool // the last chunk was written, trailer fields may follow
-	load     *roost.Load
+	trailers bool    // the last chunk was written, trailer fields may follow
+	report   *report // where a load report in a trailer goes; nil: it is a field like others
 }
 
 // ErrTooLarge is returned by Next when a body is over the Flow's limit.
@@ -85,8 +84,8 @@ func (f *Flow) appendTrailer(dst, in []byte) []byte {
 		return dst // no place for it in this framing
 	}
 	name, value := in[f.Body.Field.Name.Off:f.Body.Field.Name.End], in[f.Body.Field.Value.Off:f.Body.Field.Value.End]
-	if f.load != nil && reportsLoad(string(name), f.Body.Field.ID) {
-		*f.load = merge(*f.load, loadOf(f.Body.Field.ID, string(value)))
+	if f.report != nil && reportsLoad(string(name), f.Body.Field.ID) {
+		f.report.take(f.Body.Field.ID, string(value))
 		return dst
 	}
 	if !h1.TrailerAllowed(string(name), f.Body.Field.ID) {

@@ -168,9 +168,14 @@ func FuzzLoad(f *testing.F) {
 		if wait {
 			id = h1.FXLBWait
 		}
-		l := loadOf(id, value)
+		var r report
+		r.take(id, value)
+		l := r.load
 		if !l.Has && l.Pressure != 0 || float64(l.Pressure) > math.Ceil(maxPressure*65535) {
 			t.Fatalf("%q: %+v", value, l)
+		}
+		if r.wait < 0 || r.wait > 0 && !wait {
+			t.Fatalf("%q: a wait of %v", value, r.wait)
 		}
 	})
 }

@@ -26,27 +26,36 @@ func reportsLoad(name string, id h1.FieldID) bool {
 	return id == h1.EndpointLoadMetrics || id == h1.FXLBWait || len(name) == len(binary) && equalFold(name, binary)
 }
 
-// loadOf reads a report. What cannot be read says nothing.
-func loadOf(id h1.FieldID, value string) roost.Load {
-	switch id {
-	case h1.FXLBWait:
-		return loadOfWait(value)
-	case h1.EndpointLoadMetrics:
-		return loadOfORCA(value)
-	}
-	return roost.Load{}
+// report is what a node said of its load on one response.
+type report struct {
+	load roost.Load
+	wait time.Duration
 }
 
-// loadOfWait reads a duration as Go writes it ("1.5s", "730ms").
-func loadOfWait(value string) roost.Load {
+// take adds what a field says. What cannot be read says nothing; of two the worse counts.
+func (r *report) take(id h1.FieldID, value string) {
+	var load roost.Load
+	switch id {
+	case h1.FXLBWait:
+		d, ok := waitOf(value)
+		if !ok {
+			return
+		}
+		r.wait = max(r.wait, d)
+		load = pressure(float64(d-waitFrom) / float64(waitTo-waitFrom))
+	case h1.EndpointLoadMetrics:
+		load = loadOfORCA(value)
+	}
+	r.load = roost.Load{Has: r.load.Has || load.Has, Pressure: max(r.load.Pressure, load.Pressure)}
+}
+
+// waitOf reads a duration as Go writes it ("1.5s", "730ms").
+func waitOf(value string) (d time.Duration, ok bool) {
 	if len(value) > 32 {
-		return roost.Load{} // longer than any that Go writes
+		return 0, false // longer than any that Go writes
 	}
 	d, err := time.ParseDuration(value)
-	if err != nil || d < 0 {
-		return roost.Load{}
-	}
-	return pressure(float64(d-waitFrom) / float64(waitTo-waitFrom))
+	return d, err == nil && d >= 0
 }
 
 // loadOfORCA reads "TEXT cpu_utilization=0.3,mem_utilization=0.8", the same without "TEXT", or "JSON {...}". An
@@ -111,9 +120,4 @@ func cutPair(pair string, json bool) (name, value string, ok bool) {
 // pressure scales a part of a range, 0 to 1 or beyond either end, to what a node can report.
 func pressure(part float64) roost.Load {
 	return roost.Load{Has: true, Pressure: uint16(min(max(part, 0), 1) * maxPressure * 65535)}
-}
-
-// merge keeps the worse of two reports.
-func merge(a, b roost.Load) roost.Load {
-	return roost.Load{Has: a.Has || b.Has, Pressure: max(a.Pressure, b.Pressure)}
 }

@@ -28,12 +28,12 @@ func (x *Exchange) Respond(h *h1.Head, text string, now int64) Turn {
 		return x.interim(h)
 	}
 	x.headAt, x.status = now, h.Status
-	x.Out = Flow{Body: h1.ResponseBody(h, x.head.Method), load: &x.load}
+	x.Out = Flow{Body: h1.ResponseBody(h, x.head.Method), report: &x.report}
 	x.Out.Chunked = x.Out.Body.Framing == h1.ByChunks && x.head.Minor > 0
 	for i := range h.Fields {
 		switch f := &h.Fields[i]; f.ID {
 		case h1.EndpointLoadMetrics, h1.FXLBWait:
-			x.load = merge(x.load, loadOf(f.ID, f.Value.In(text)))
+			x.report.take(f.ID, f.Value.In(text))
 		case h1.RetryAfter:
 			x.flags.busy = h.Status == 503
 		}
@@ -46,6 +46,7 @@ func (x *Exchange) Respond(h *h1.Head, text string, now int64) Turn {
 		x.end(roost.StageDone, roost.NoFault, now)
 		x.Record.Upgraded = true
 		x.Close = true
+		x.settle()
 		return Switch
 	}
 	// A body whose end only the connection's end tells cannot be known to be whole. It goes on in the same framing, so
@@ -54,7 +55,15 @@ func (x *Exchange) Respond(h *h1.Head, text string, now int64) Turn {
 	if x.flags.busy && x.Pool.Settings.RetryOn503 && x.end(roost.StageHead, roost.NoFault, now) == roost.StepRetry {
 		return Retry
 	}
+	x.settle()
 	return Pass
+}
+
+// settle lets go of the pool but for what the rest of an answer needs, when there will be no other attempt: an answer may
+// take days, and its snapshot's tables with it.
+func (x *Exchange) settle() {
+	x.pool = roost.PoolView{ID: x.Pool.ID, Live: x.Pool.Live, Settings: x.Pool.Settings}
+	x.Pool = &x.pool
 }
 
 // unframed tells whether the answer's body has no framing of its own toward the client.
@@ -230,8 +239,14 @@ func (x *Exchange) end(stage roost.Stage, fault roost.Fault, now int64) roost.St
 		until = now
 	}
 	o := roost.Outcome{Stage: stage, Fault: fault, Status: x.status, Reused: x.Reused, Sent: x.Sent,
-		Answered: x.Answered, Busy: x.flags.busy, Nanos: until - x.began, Load: x.load}
-	x.Record.NodeNanos = o.Nanos
+		Answered: x.Answered, Busy: x.flags.busy, Nanos: until - x.began, Load: x.report.load}
+	if o.Status == 0 && x.Reset != 0 {
+		o.Status = x.Reset
+		if x.Reset < 500 {
+			o.Stage = roost.StageBody // its answer to this request: not to be asked for again
+		}
+	}
+	x.Record.NodeNanos, x.Record.Wait = o.Nanos, int64(x.report.wait)
 	x.step = pick.Next(x.Pool, &x.Attempt, &o, x.replay(), &x.tried, now)
 	return x.step
 }
