@@ -17,7 +17,7 @@ func pays(f *carry.Flow, to, from *wire) bool {
 }
 
 // bulk moves the rest of an answer's body, or of its chunk, through a pipe. Without one it does nothing.
-func (k *work) bulk(set *roost.PoolSettings) (roost.Fault, error) {
+func (k *work) bulk() (roost.Fault, error) {
 	flow, n, c := &k.x.Out, k.n, k.c
 	if len(k.out) > 0 || !pays(flow, &c.w, &n.wire) {
 		return roost.NoFault, nil
@@ -29,10 +29,10 @@ func (k *work) bulk(set *roost.PoolSettings) (roost.Fault, error) {
 	defer p.close()
 	n.rest()
 	for raw := flow.Raw(); raw != 0; raw = flow.Raw() {
-		n.readWithin(set.BodyTimeout, k.e.o.Now())
+		n.readWithin(k.pool.BodyTimeout, k.e.o.Now())
 		m, err := p.in(&n.wire, most(raw))
 		switch {
-		case isTimeout(err) && k.up.lively(set.BodyTimeout):
+		case isTimeout(err) && k.up.lively(k.pool.BodyTimeout):
 			continue
 		case isTimeout(err):
 			return roost.FaultTimeout, errAnswerSlow

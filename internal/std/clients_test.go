@@ -517,14 +517,15 @@ func TestSilenceOfOneSideOfAStreamIsNoFault(t *testing.T) {
 
 		result := make(chan roost.Fault)
 		go func() {
-			k := e.borrow(c)
+			k := e.borrow(c, e.o.Snapshot.Load())
 			k.readHead(snap.Load())
 			k.x.Accept(snap.Load(), &c.peer, &k.req, text(k.head), 0, 0)
 			k.up.begin(k)
 			k.x.Choose(1, 0)
 			k.n = &nodeConn{}
 			k.n.open(toNode, &e.buffers)
-			_, fault, _ := k.converse(&set.p)
+			k.pool = set.p
+			_, fault, _ := k.converse()
 			k.up.cancel()
 			result <- fault
 		}()

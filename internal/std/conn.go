@@ -28,9 +28,10 @@ type conn struct {
 	nc      net.Conn    // as accepted: below w's TLS. Others may close it and move its deadline
 	idle    atomic.Bool // between two requests
 	closing atomic.Bool // cut was called
-	mu      sync.Mutex  // guards node and goAway, against cut and Drain; the owner takes it twice per attempt
+	mu      sync.Mutex  // guards the three below, for cut, evict and dismiss; the owner takes it twice per attempt
 	node    *nodeConn
-	goAway  func() // of an HTTP/2 session
+	runs    *tunnel // while it does
+	goAway  func()  // of an HTTP/2 session
 }
 
 const (
@@ -59,7 +60,7 @@ func addrOf(a net.Addr) netip.Addr {
 
 // serve carries the connection's exchanges one after the other.
 func (c *conn) serve() {
-	limit := int64(c.listener().Settings.MaxConns)
+	limit := int64(c.settings().MaxConns)
 	defer c.f.conns.Add(-1) // after end: a connection that lingers still counts
 	defer c.end()
 	conf := c.f.tls()
@@ -110,11 +111,12 @@ func (c *conn) panicked(p any) {
 	c.cut()
 }
 
-func (c *conn) listener() *roost.ListenerView { return &c.e.o.Snapshot.Load().Listeners[c.f.id] }
+// settings are the listener's as they are now.
+func (c *conn) settings() *roost.ListenerSettings { return c.f.settings(c.e.o.Snapshot.Load()) }
 
 // handshake makes the connection a TLS one.
 func (c *conn) handshake(conf *tls.Config) bool {
-	limit := c.listener().Settings.HeadTimeout
+	limit := c.settings().HeadTimeout
 	ctx := c.f.ctx
 	if limit > 0 {
 		var cancel context.CancelFunc
@@ -140,7 +142,7 @@ func (c *conn) await() bool {
 	if len(c.w.pending()) > 0 {
 		return true
 	}
-	set := &c.listener().Settings
+	set := c.settings()
 	idle := set.IdleTimeout
 	if !c.served && (idle == 0 || set.HeadTimeout < idle) {
 		idle = set.HeadTimeout
@@ -163,7 +165,7 @@ func (c *conn) await() bool {
 
 // prefaced tells whether a clear connection begins with HTTP/2's preface, and may.
 func (c *conn) prefaced() bool {
-	set := &c.listener().Settings
+	set := c.settings()
 	if c.peer.TLS || !set.HTTP2 {
 		return false
 	}
@@ -199,9 +201,9 @@ func (r *replay) Read(b []byte) (int, error) {
 
 // exchange reads one request and sees it answered. It tells whether the connection may carry another one.
 func (c *conn) exchange() bool {
-	k := c.e.borrow(c)
-	defer k.rest()
 	s := c.e.o.Snapshot.Load()
+	k := c.e.borrow(c, s)
+	defer k.rest()
 	reply, ok := k.readHead(s)
 	switch {
 	case !ok && reply.Status == 0:
@@ -220,14 +222,7 @@ func (c *conn) exchange() bool {
 // drown ends the connection softly: the answer is out, what the client still sends is thrown away for a while.
 func (c *conn) drown() {
 	c.w.closeWrite()
-	c.w.readUntil(c.e.o.Now().Add(lingerFor))
-	c.w.room()
-	for n := 0; n < lingerBytes; {
-		m, err := c.w.conn.Read(c.w.buf)
-		if n += m; err != nil {
-			return
-		}
-	}
+	c.w.discard(c.e.o.Now().Add(lingerFor))
 }
 
 // refuse answers a connection that is one too many.
@@ -236,9 +231,10 @@ func (c *conn) refuse(secure bool) {
 	if c.f.shed.Add(1) > maxShed || secure {
 		return // a handshake would cost more than a connection that we could take
 	}
-	k := c.e.borrow(c)
+	s := c.e.o.Snapshot.Load()
+	k := c.e.borrow(c, s)
 	defer k.rest()
-	k.answer(k.x.Shed(c.e.o.Snapshot.Load(), &c.peer, k.start.UnixNano()))
+	k.answer(k.x.Shed(s, &c.peer, k.start.UnixNano()))
 	c.drown() // not left to end: it counts until then
 }
 

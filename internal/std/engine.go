@@ -30,7 +30,10 @@ type Engine struct {
 	lines   lines
 	works   sync.Pool // of *work
 	buffers buffers
-	swept   atomic.Int64 // Unix nanoseconds
+
+	keeping sync.Mutex // guards the two below; upkeep never waits for it
+	kept    time.Time  // the last round
+	swept   time.Time
 
 	mu       sync.Mutex // guards the four below; taken per connection and listener, never per request
 	conns    map[*conn]struct{}
@@ -108,6 +111,15 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener, id roost.ListenerID
 	return err
 }
 
+// settings are the listener's in s. One that is not in it serves nobody any more: what its connections still bring is read
+// and refused within these limits.
+func (f *front) settings(s *roost.Snapshot) *roost.ListenerSettings {
+	if v := s.Listener(f.id); v.Name != "" {
+		return &v.Settings
+	}
+	return &roost.ListenerSettings{HeadTimeout: lingerFor, IdleTimeout: idleGrace, BodyTimeout: lingerFor, SendTimeout: lingerFor}
+}
+
 func (e *Engine) enter(f *front) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -129,10 +141,9 @@ func (e *Engine) leave(f *front) {
 	e.mu.Unlock()
 }
 
-// watch cuts the listener and its connections off at the end of its context. Meanwhile it sweeps idle node connections.
+// watch cuts the listener and its connections off at the end of its context. Meanwhile it does the upkeep.
 func (f *front) watch(ended <-chan struct{}) {
-	const every = 5 * time.Second
-	tick := time.NewTicker(every)
+	tick := time.NewTicker(upkeepEvery)
 	defer tick.Stop()
 	for {
 		select {
@@ -143,10 +154,7 @@ func (f *front) watch(ended <-chan struct{}) {
 			f.e.cut(f)
 			return
 		case now := <-tick.C:
-			last := f.e.swept.Load() // one sweep is enough for all listeners
-			if now.UnixNano()-last >= int64(every/2) && f.e.swept.CompareAndSwap(last, now.UnixNano()) {
-				f.e.nodes.sweep(f.e.o.Snapshot.Load(), f.e.o.Now())
-			}
+			f.e.upkeep(now)
 		}
 	}
 }

@@ -45,6 +45,9 @@ func (k *work) carry(s *roost.Snapshot) bool {
 // choose makes the next attempt; where every node is at its limit, the first one waits in line.
 func (k *work) choose() roost.Refusal {
 	x := &k.x
+	if x.Record.Tries > 0 {
+		x.Refresh(k.e.o.Snapshot.Load()) // the attempt before may have taken long
+	}
 	if x.Record.Tries > 0 || x.Pool.Live.Waiting.Load() == 0 {
 		refused := x.Choose(rand.Uint64(), k.e.o.Now().UnixNano())
 		if refused != roost.RefusedFull || x.Record.Tries > 0 {
@@ -57,7 +60,8 @@ func (k *work) choose() roost.Refusal {
 // attempt makes one attempt and says what follows.
 func (k *work) attempt() roost.Step {
 	x := &k.x
-	set := &x.Pool.Settings
+	k.pool = x.Pool.Settings
+	set := &k.pool
 	n, fault, err := k.e.nodes.get(k.c.f.ctx, &x.Attempt, set, x.HTTP2(), !x.Idempotent(), k.e.o.Now())
 	if err != nil {
 		if k.c.closing.Load() || k.c.f.ctx.Err() != nil {
@@ -67,7 +71,7 @@ func (k *work) attempt() roost.Step {
 	}
 	k.n, x.Reused = n, n.served > 0
 	k.c.hold(n)
-	stage, fault, err := k.converse(set)
+	stage, fault, err := k.converse()
 	if k.up.running {
 		k.up.cancel()
 	}
@@ -80,12 +84,13 @@ func (k *work) attempt() roost.Step {
 		fault, err = k.up.fault, k.up.err // the client's body is why the connection to the node was closed
 	}
 	if x.Record.Upgraded && fault == roost.NoFault {
-		k.c.tunnel = k.upgraded(set) // which records it at its end
+		k.c.tunnel = k.upgraded() // which records it at its end
 		return k.end(stage, fault, err)
 	}
 	k.c.hold(nil)
-	if n.leg != nil && n.leg.unprocessed() {
-		x.Sent = false
+	if n.leg != nil {
+		x.Reset = n.leg.reset()
+		x.Sent = x.Sent && !n.leg.unprocessed()
 	}
 	if fault == roost.NoFault && n.leg == nil && k.reusable(n) {
 		k.e.nodes.put(x.Attempt.Live, n, set, k.e.o.Now())
@@ -114,14 +119,14 @@ func (k *work) reusable(n *nodeConn) bool {
 }
 
 // converse sends the request to the node and passes its answer on. The stage is how far that came.
-func (k *work) converse(set *roost.PoolSettings) (roost.Stage, roost.Fault, error) {
+func (k *work) converse() (roost.Stage, roost.Fault, error) {
 	x, n := &k.x, k.n
 	k.out = x.AppendRequest(k.out[:0])
 	var err error
 	if k.out, err = k.up.first(k.out); err != nil {
 		return roost.StageSend, roost.FaultClientFrames, err
 	}
-	written, err := n.write(k.out, set.BodyTimeout, k.e.o.Now())
+	written, err := n.write(k.out, k.pool.BodyTimeout, k.e.o.Now())
 	x.Sent = written > 0
 	if err != nil && !x.Sent {
 		return roost.StageSend, nodeFault(err), err
@@ -129,7 +134,7 @@ func (k *work) converse(set *roost.PoolSettings) (roost.Stage, roost.Fault, erro
 	k.up.broken = err != nil // the node may have answered, and closed, before it read all: the answer is worth more
 	k.up.start()
 	for {
-		fault, err := k.readAnswer(set)
+		fault, err := k.readAnswer()
 		if fault != roost.NoFault {
 			return roost.StageHead, fault, err
 		}
@@ -160,11 +165,11 @@ func (k *work) converse(set *roost.PoolSettings) (roost.Stage, roost.Fault, erro
 			}
 			return roost.StageDone, roost.NoFault, nil
 		case carry.Pass:
-			k.draining()
+			k.leaving()
 			k.out = x.AppendResponse(k.out[:0], &k.res, view, now.UnixNano())
 			n.idle = carry.NodeIdle(&k.res, view)
 			n.take(k.res.Size)
-			fault, err := k.relay(set)
+			fault, err := k.relay()
 			if fault != roost.NoFault {
 				return roost.StageBody, fault, err
 			}
@@ -173,15 +178,15 @@ func (k *work) converse(set *roost.PoolSettings) (roost.Stage, roost.Fault, erro
 	}
 }
 
-// draining tells the client to close, when a drain began while the node was at work.
-func (k *work) draining() {
+// leaving tells the client to close, when the listener began to leave while the node was at work.
+func (k *work) leaving() {
 	if k.c.f.leaving.Load() {
 		k.x.Close = true
 	}
 }
 
 // readAnswer reads a response head of the node into res. Its time runs from the end of the request.
-func (k *work) readAnswer(set *roost.PoolSettings) (roost.Fault, error) {
+func (k *work) readAnswer() (roost.Fault, error) {
 	n := k.n
 	k.parser.Limits = h1.Limits{Head: maxNodeHead, Fields: maxNodeFields}
 	k.parser.Reset(h1.Response)
@@ -195,10 +200,10 @@ func (k *work) readAnswer(set *roost.PoolSettings) (roost.Fault, error) {
 		case done:
 			return roost.NoFault, nil
 		}
-		err = k.e.fill(&n.wire, set.HeadTimeout)
+		err = k.e.fill(&n.wire, k.pool.HeadTimeout)
 		switch {
 		case err == nil:
-		case isTimeout(err) && !k.up.late(set.HeadTimeout, k.e.o.Now()):
+		case isTimeout(err) && !k.up.late(k.pool.HeadTimeout, k.e.o.Now()):
 			// The request's body has limits of its own.
 		case isTimeout(err):
 			return roost.FaultTimeout, errors.New("no response head in time")

@@ -32,7 +32,7 @@ type session struct {
 
 // serveHTTP2 serves nc, which is c's connection with the bytes that were read ahead, to its end.
 func (c *conn) serveHTTP2(nc net.Conn) {
-	set := &c.listener().Settings
+	set := c.settings()
 	s := &session{c: c}
 	s.gate.empty.L = &s.gate.mu
 	ln := &single{conn: nc, addr: nc.LocalAddr(), given: s.begin, closed: make(chan struct{})}
@@ -99,6 +99,7 @@ func (s *session) serve(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	defer s.gate.leave()
+	limit := s.c.settings().SendTimeout
 	head, ok := appendRequestHead(nil, r)
 	if !ok {
 		panic(http.ErrAbortHandler)
@@ -119,7 +120,7 @@ func (s *session) serve(w http.ResponseWriter, r *http.Request) {
 	if s.c.f.leaving.Load() {
 		w.Header().Set("Connection", "close") // net/http makes a GOAWAY of it
 	}
-	whole := s.receive(w, far, r)
+	whole := s.receive(w, far, r, limit)
 	far.Close()
 	stop()
 	engine.Wait()
@@ -194,8 +195,8 @@ func appendTrailers(dst []byte, t http.Header) []byte {
 	return append(dst, "\r\n"...)
 }
 
-// receive passes the answer on to the stream. It tells whether the answer was whole.
-func (s *session) receive(w http.ResponseWriter, far memory, r *http.Request) bool {
+// receive passes the answer on to the stream; a write may make no progress for limit. It tells whether the answer was whole.
+func (s *session) receive(w http.ResponseWriter, far memory, r *http.Request, limit time.Duration) bool {
 	var in wire
 	in.open(far, &s.c.e.buffers)
 	defer in.rest()
@@ -231,7 +232,7 @@ func (s *session) receive(w http.ResponseWriter, far memory, r *http.Request) bo
 	w.WriteHeader(int(head.Status))
 	// A client that opens no window would keep us writing for ever. A deadline that passes resets the stream whether or not
 	// something is being written, so none stands while we wait for the node.
-	control, limit, by := http.NewResponseController(w), s.c.listener().Settings.SendTimeout, time.Time{}
+	control, by := http.NewResponseController(w), time.Time{}
 	patience := func(d time.Duration) {
 		if within(d, time.Now(), &by) {
 			control.SetWriteDeadline(by)

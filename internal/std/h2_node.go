@@ -180,13 +180,25 @@ func (ls *links) sweep(idle map[*roost.Live]time.Duration, now time.Time) {
 	for live, b := range ls.of {
 		d, known := idle[live]
 		if !known {
-			d = 1 // unused for longer than that: requests in flight are let finish
+			d = unused
 		}
 		if b.prune(d, now); len(b.links) == 0 && b.dial == nil {
 			delete(ls.of, live)
 		}
 	}
 }
+
+// drop closes the links to a node on which nothing is in flight.
+func (ls *links) drop(live *roost.Live, now time.Time) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if b := ls.of[live]; b != nil {
+		b.prune(unused, now)
+	}
+}
+
+// unused is an idle limit that every link is over on which nothing is in flight.
+const unused = time.Duration(1)
 
 func (ls *links) close() {
 	ls.mu.Lock()
@@ -234,6 +246,20 @@ func (l *leg) unprocessed() bool {
 		strings.Contains((*why).Error(), "client conn not usable")
 }
 
+// reset is the status that a node meant which ended the stream itself, over a connection that goes on; 0: it did not. Who
+// finds a request malformed says 400 in HTTP/1.1 (RFC 9113, 8.1.1); other codes mean that an answer failed.
+func (l *leg) reset() uint16 {
+	why := l.why.Load()
+	var reset streamError
+	switch {
+	case why == nil, !errors.As(*why, &reset), reset.Code == refusedStream, reset.Cause == nil, reset.Cause.Error() != "received from peer":
+		return 0
+	case reset.Code == protocolError:
+		return http.StatusBadRequest
+	}
+	return http.StatusBadGateway
+}
+
 // streamError is how net/http lets its error of that name be taken: into any struct with the same fields.
 type streamError struct {
 	StreamID uint32
@@ -245,7 +271,11 @@ func (e streamError) Error() string {
 	return fmt.Sprintf("stream %d reset with code %d", e.StreamID, e.Code)
 }
 
-const refusedStream = 7 // RFC 9113, 7
+// Codes of RFC 9113, 7.
+const (
+	protocolError = 1
+	refusedStream = 7
+)
 
 func (l *leg) run(cc *http.ClientConn, far memory, lend *buffers) {
 	defer close(l.done)

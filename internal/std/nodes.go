@@ -154,13 +154,22 @@ func (ns *nodes) sweep(s *roost.Snapshot, now time.Time) {
 	}
 	ns.racks.Range(func(k, v any) bool {
 		d, known := idle[k.(*roost.Live)]
-		v.(*rack).sweep(d, !known, now)
-		if !known {
-			ns.racks.Delete(k)
+		if r := v.(*rack); known || r.n.Load() > 0 {
+			r.sweep(d, !known, now)
+		} else {
+			ns.racks.Delete(k) // and not when it was emptied just now: a request may be about to put something in
 		}
 		return true
 	})
 	ns.links.sweep(idle, now)
+}
+
+// drop closes the idle connections to a node.
+func (ns *nodes) drop(live *roost.Live, now time.Time) {
+	if v, ok := ns.racks.Load(live); ok && v.(*rack).n.Load() > 0 {
+		v.(*rack).sweep(0, true, now)
+	}
+	ns.links.drop(live, now)
 }
 
 // close closes all idle connections.

@@ -219,6 +219,11 @@ func TestNodesThatAreNoMoreAreForgotten(t *testing.T) {
 	if count() != 1 {
 		t.Fatalf("%d racks", count())
 	}
+	v, _ := p.e.nodes.racks.Load(p.snap.Load().Pools[0].Nodes[0].Live)
+	p.e.nodes.sweep(&roost.Snapshot{}, time.Now())
+	if idle := v.(*rack).n.Load(); idle != 0 {
+		t.Errorf("%d connections are kept to a node that is no more", idle)
+	}
 	p.e.nodes.sweep(&roost.Snapshot{}, time.Now())
 	if count() != 0 {
 		t.Errorf("%d racks", count())

@@ -10,7 +10,7 @@ import (
 
 // relay passes the answer on: the head in out, then the body as it comes. What was read is written before the next
 // read, so that events are never held back.
-func (k *work) relay(set *roost.PoolSettings) (roost.Fault, error) {
+func (k *work) relay() (roost.Fault, error) {
 	x, n := &k.x, k.n
 	flow := &x.Out
 	for {
@@ -27,17 +27,17 @@ func (k *work) relay(set *roost.PoolSettings) (roost.Fault, error) {
 		if flow.Body.Done() {
 			return roost.NoFault, nil
 		}
-		if fault, err := k.bulk(set); fault != roost.NoFault || flow.Body.Done() {
+		if fault, err := k.bulk(); fault != roost.NoFault || flow.Body.Done() {
 			return fault, err
 		}
 		if n.full || flow.Raw() > smallBuffer {
 			n.grow(largeBuffer)
 		}
-		err := k.e.fill(&n.wire, set.BodyTimeout)
+		err := k.e.fill(&n.wire, k.pool.BodyTimeout)
 		switch {
 		case err == nil:
 			k.moves()
-		case isTimeout(err) && k.up.lively(set.BodyTimeout):
+		case isTimeout(err) && k.up.lively(k.pool.BodyTimeout):
 		case isTimeout(err):
 			return roost.FaultTimeout, errAnswerSlow
 		case isEOF(err) && flow.Body.EOF() == nil:

@@ -18,13 +18,15 @@ type tunnel struct {
 	send   time.Duration // a write without progress
 	half   time.Duration // silence while the other side has ended
 	ended  atomic.Int64  // when the first side has, in Unix nanoseconds; 0: none
+	cut    atomic.Bool   // its node was: it is to end
+	asked  time.Time     // to; evict's
 	in     atomic.Int64
 	out    atomic.Int64
 }
 
 // upgraded makes a tunnel of the connections of an exchange that switched protocols.
-func (k *work) upgraded(set *roost.PoolSettings) *tunnel {
-	t := &tunnel{node: k.n, live: k.x.Attempt.Live, send: k.set.SendTimeout, half: set.BodyTimeout}
+func (k *work) upgraded() *tunnel {
+	t := &tunnel{node: k.n, live: k.x.Attempt.Live, send: k.set.SendTimeout, half: k.pool.BodyTimeout}
 	r := k.x.Finish(0)
 	t.record = *r
 	t.record.Method, t.record.Host, t.record.Target = string([]byte(r.Method)), string([]byte(r.Host)), string([]byte(r.Target))
@@ -37,6 +39,8 @@ func (k *work) upgraded(set *roost.PoolSettings) *tunnel {
 func (t *tunnel) run(c *conn) {
 	defer t.live.Conns.Add(-1)
 	defer t.node.close()
+	c.show(t)
+	defer c.show(nil)
 	var up sync.WaitGroup
 	up.Go(func() {
 		if t.pour(c.e, &t.node.wire, &c.w, &t.in) != nil {
@@ -49,15 +53,29 @@ func (t *tunnel) run(c *conn) {
 	}
 	up.Wait()
 	c.hold(nil)
+	if t.cut.Load() {
+		c.linger = false // it did
+		t.record.Aborted, t.record.Cause = true, "the node was taken out of service"
+	}
 	t.record.BytesIn, t.record.BytesOut = t.in.Load(), t.out.Load()
 	t.record.Nanos = c.e.o.Now().UnixNano() - t.record.Start
 	c.e.o.Record(&t.record)
+}
+
+// show lets evict see the tunnel while it runs.
+func (c *conn) show(t *tunnel) {
+	c.mu.Lock()
+	c.runs = t
+	c.mu.Unlock()
 }
 
 // pour carries one direction to its end, which it passes on.
 func (t *tunnel) pour(e *Engine, to, from *wire, count *atomic.Int64) error {
 	var since time.Time
 	silence := func() time.Duration {
+		if t.cut.Load() {
+			return 1
+		}
 		ended := t.ended.Load()
 		if ended == 0 || t.half == 0 {
 			return 0
@@ -82,6 +100,11 @@ func (t *tunnel) pour(e *Engine, to, from *wire, count *atomic.Int64) error {
 			t.ended.CompareAndSwap(0, e.o.Now().UnixNano())
 			to.closeWrite()
 			to.conn.SetReadDeadline(unknown) // who reads there has a limit from now on
+			return nil
+		}
+		if err != nil && t.cut.Load() {
+			to.closeWrite()
+			from.discard(e.o.Now().Add(cutGrace))
 			return nil
 		}
 		if err != nil {

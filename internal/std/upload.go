@@ -64,7 +64,7 @@ func (u *upload) next() error {
 	u.out, used, err = u.k.x.In.Next(u.out, w.pending())
 	w.take(used)
 	fresh := u.out[mark:]
-	if u.whole = u.whole && len(u.held)+len(fresh) <= u.k.x.Pool.Settings.ReplayBody; u.whole {
+	if u.whole = u.whole && len(u.held)+len(fresh) <= u.k.pool.ReplayBody; u.whole {
 		u.held = append(u.held, fresh...)
 	}
 	u.read.Store(u.k.x.In.Body.Done())
@@ -133,15 +133,15 @@ var errBodySlow = errors.New("no more of the request body in time")
 func (u *upload) pump() (roost.Fault, error) {
 	k := u.k
 	flow, from, to := &k.x.In, &k.c.w, &k.n.wire
-	limit, set := k.set.BodyTimeout, &k.x.Pool.Settings
+	limit, nodeLimit := k.set.BodyTimeout, k.pool.BodyTimeout
 	for {
 		if len(u.out) > 0 {
-			if _, err := to.write(u.out, set.BodyTimeout, k.e.o.Now()); err != nil {
+			if _, err := to.write(u.out, nodeLimit, k.e.o.Now()); err != nil {
 				return nodeFault(err), err
 			}
 			u.out = u.out[:0]
 		}
-		if fault, err := u.bulk(limit, set.BodyTimeout); fault != roost.NoFault {
+		if fault, err := u.bulk(limit, nodeLimit); fault != roost.NoFault {
 			return fault, err
 		}
 		if flow.Body.Done() {

@@ -207,6 +207,18 @@ func within(d time.Duration, now time.Time, by *time.Time) (changed bool) {
 	return true
 }
 
+// discard reads until the connection's end, or until then, and throws away what comes.
+func (w *wire) discard(until time.Time) {
+	w.readUntil(until)
+	w.room()
+	for n := 0; n < lingerBytes; {
+		m, err := w.conn.Read(w.buf)
+		if n += m; err != nil {
+			return
+		}
+	}
+}
+
 func (w *wire) closeWrite() {
 	if c, ok := w.conn.(interface{ CloseWrite() error }); ok {
 		c.CloseWrite()

@@ -21,6 +21,7 @@ type work struct {
 	x     carry.Exchange
 	start time.Time // the head's first byte
 	set   *roost.ListenerSettings
+	pool  roost.PoolSettings // of the attempt that runs; a copy, because pointers into a snapshot keep all of it
 
 	parser h1.Parser
 	req    h1.Head
@@ -40,13 +41,13 @@ const (
 	maxKept = 2 * largeBuffer
 )
 
-func (e *Engine) borrow(c *conn) *work {
+func (e *Engine) borrow(c *conn, s *roost.Snapshot) *work {
 	k, ok := e.works.Get().(*work)
 	if !ok {
 		k = &work{e: e}
 		k.up.done = make(chan struct{}, 1)
 	}
-	k.c, k.start, k.set = c, e.o.Now(), &c.listener().Settings
+	k.c, k.start, k.set = c, e.o.Now(), c.f.settings(s)
 	return k
 }
 
@@ -61,6 +62,7 @@ func (k *work) rest() {
 		panic(p)
 	}
 	k.c, k.n, k.set = nil, nil, nil
+	k.x.Rest()
 	k.head, k.out, k.up.out, k.up.held = kept(k.head), kept(k.out), kept(k.up.out), kept(k.up.held)
 	k.e.works.Put(k)
 }
