@@ -5,32 +5,92 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"reflect"
+	"slices"
 
 	"roost"
-	"roost/internal/place"
+	"roost/internal/intent"
 )
 
-// configure takes cfg as a whole or not at all: everything that can fail is done before anything changes.
+// configure takes cfg as a whole or not at all. Edits and listings stay.
 func (w *World) configure(now int64, cfg *roost.Config) {
-	if err := w.take(now, cfg); err != nil {
-		w.do(Refuse{fmt.Errorf("apply configuration %v: %w", cfg.Digest, err)})
+	err := check(cfg)
+	if err == nil {
+		err = w.turn(now, cfg, w.edits, w.listed)
 	}
+	if err != nil {
+		w.do(Refuse{fmt.Errorf("apply configuration %v: %w", cfg.Digest, err)})
+		return
+	}
+	w.log(slog.LevelInfo, "configuration applied", slog.String("digest", cfg.Digest.String()),
+		slog.Int("listeners", len(cfg.Listeners)), slog.Int("pools", len(cfg.Pools)))
 }
 
-func (w *World) take(now int64, cfg *roost.Config) error {
-	if err := check(cfg); err != nil {
-		return err
+// edit takes the edits as a whole or not at all.
+func (w *World) edit(now int64, e *roost.Edits) {
+	if w.cfg == nil {
+		w.edits = e
+		return
 	}
-	tables, err := w.tables(cfg)
+	if err := w.turn(now, w.cfg, e, w.listed); err != nil {
+		w.do(Refuse{fmt.Errorf("apply the changes of revision %d: %w", e.Rev, err)})
+		return
+	}
+	w.log(slog.LevelInfo, "changes applied", slog.Uint64("revision", e.Rev))
+}
+
+// list takes what a source lists in one pool. Sources that are asked again and again mostly say the same.
+func (w *World) list(now int64, l roost.Listing) {
+	i := slices.IndexFunc(w.listed, func(o roost.Listing) bool {
+		return o.Pool == l.Pool && o.Source.Kind == l.Source.Kind && o.Source.From == l.Source.From
+	})
+	listed, was := slices.Clone(w.listed), []roost.Node(nil)
+	if i >= 0 {
+		was = w.listed[i].Nodes
+		listed = slices.Delete(listed, i, i+1)
+	}
+	if len(was) == len(l.Nodes) && (len(was) == 0 || reflect.DeepEqual(was, l.Nodes)) {
+		return
+	}
+	if len(l.Nodes) > 0 {
+		listed = append(listed, l)
+	}
+	if w.cfg == nil {
+		w.listed = listed
+		return
+	}
+	if err := w.turn(now, w.cfg, w.edits, listed); err != nil {
+		w.do(Refuse{fmt.Errorf("apply what %s lists in pool %q: %w", l.Source.Kind, l.Pool, err)})
+		return
+	}
+	w.log(slog.LevelInfo, "listing applied", slog.String("source", l.Source.Kind), slog.String("pool", string(l.Pool)),
+		slog.Int("nodes", len(l.Nodes)), slog.Int("before", len(was)))
+}
+
+// turn makes the world what configuration, edits and listings say together. Everything that can fail is done before
+// anything changes.
+func (w *World) turn(now int64, cfg *roost.Config, e *roost.Edits, listed []roost.Listing) error {
+	merged, notes := intent.Merge(cfg, e, listed, now)
+	tables, err := w.tables(cfg.Cluster, merged)
 	if err != nil {
 		return err
 	}
 
+	if cfg != w.cfg {
+		w.listeners = views(w.listeners, cfg)
+		w.do(Listeners{w.listeners})
+	}
+	w.cfg, w.edits, w.listed, w.due = cfg, e, listed, nextCut(merged)
 	old := w.pools
-	w.cfg, w.listeners, w.pools = cfg, listeners(cfg), make([]*pool, len(cfg.Pools))
-	for i := range cfg.Pools {
-		p := w.claim(&old, cfg.Pools[i].ID)
-		w.fold(now, p, &cfg.Pools[i], tables[i])
+	w.pools = make([]*pool, len(merged))
+	var fresh []*roost.Table
+	for i := range merged {
+		p := w.claim(&old, merged[i].ID)
+		before := p.table
+		w.fold(now, p, &merged[i], tables[i], notes[merged[i].ID])
+		if p.table != before {
+			fresh = append(fresh, p.table)
+		}
 		w.pools[i] = p
 	}
 	for _, p := range old {
@@ -39,10 +99,26 @@ func (w *World) take(now int64, cfg *roost.Config) error {
 	}
 	w.facts = nil
 	w.publish(now)
+	for _, t := range fresh {
+		w.do(Keep{t})
+	}
 	w.do(Targets{w.targets()})
-	w.log(slog.LevelInfo, "configuration applied", slog.String("digest", cfg.Digest.String()),
-		slog.Int("listeners", len(cfg.Listeners)), slog.Int("pools", len(cfg.Pools)))
 	return nil
+}
+
+// nextCut is when the next deadline of a drain passes.
+func nextCut(pools []roost.Pool) int64 {
+	next := int64(never)
+	for i := range pools {
+		for j := range pools[i].Intent.Nodes {
+			for _, h := range pools[i].Intent.Nodes[j].Holds {
+				if at, ok := h.CutAt(); ok && h.Kind == roost.Draining {
+					next = min(next, at)
+				}
+			}
+		}
+	}
+	return next
 }
 
 // check asks of a configuration what a snapshot rests on: package config has said everything that people can get wrong.
@@ -59,8 +135,13 @@ func check(cfg *roost.Config) error {
 		}
 		given[id] = true
 	}
+	ids := map[roost.ListenerID]string{}
 	for i := range cfg.Listeners {
 		l := &cfg.Listeners[i]
+		if name, taken := ids[l.ID]; taken {
+			errs = append(errs, fmt.Errorf("listener %s: its id %d is that of listener %s", l.Name, l.ID, name))
+		}
+		ids[l.ID] = l.Name
 		for _, r := range l.Routes {
 			if int(r.Pool) >= len(cfg.Pools) || cfg.Pools[r.Pool].ID != r.PoolID {
 				errs = append(errs, fmt.Errorf("listener %s: route %s: pool %d is not %q", l.Name, r.Name, r.Pool, r.PoolID))
@@ -68,107 +149,4 @@ func check(cfg *roost.Config) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// listeners makes the views of the listeners. The routes are the configuration's own: others know them by address.
-func listeners(cfg *roost.Config) []roost.ListenerView {
-	views := make([]roost.ListenerView, len(cfg.Listeners))
-	for i := range cfg.Listeners {
-		l := &cfg.Listeners[i]
-		views[i] = roost.ListenerView{Name: l.Name, Settings: l.Settings, Routes: l.Routes, Want: l.Want}
-	}
-	return views
-}
-
-// tables builds the next table of every pool; one that needs no change is the one it has. They have no voters: a cluster of
-// one has nobody to succeed it.
-func (w *World) tables(cfg *roost.Config) ([]*roost.Table, error) {
-	now := make(map[roost.PoolID]*roost.Table, len(w.pools))
-	for _, p := range w.pools {
-		now[p.conf.ID] = p.table
-	}
-	hash := place.HashFor(cfg.Cluster)
-	next := make([]*roost.Table, len(cfg.Pools))
-	var errs []error
-	for i := range cfg.Pools {
-		c := &cfg.Pools[i]
-		t, err := place.Build(now[c.ID], place.Input{Pool: c.ID, Hash: hash, Policy: c.Intent.Policy, Nodes: c.Intent.Nodes, Pins: c.Intent.Pins})
-		if err != nil {
-			errs = append(errs, err) // says which pool
-		}
-		next[i] = t
-	}
-	return next, errors.Join(errs...)
-}
-
-// claim takes the pool from those that are in use or leaving, or makes it: live counters go on wherever anything is
-// counted in them.
-func (w *World) claim(old *[]*pool, id roost.PoolID) *pool {
-	for _, from := range []*[]*pool{old, &w.leaving} {
-		for i, p := range *from {
-			if p.conf.ID == id {
-				*from = append((*from)[:i:i], (*from)[i+1:]...)
-				return p
-			}
-		}
-	}
-	return &pool{live: &roost.PoolLive{}, known: map[roost.NodeID]*node{}}
-}
-
-// fold makes p what the configuration and its table say.
-func (w *World) fold(now int64, p *pool, conf *roost.Pool, t *roost.Table) {
-	p.conf, p.alone = *conf, conf.Health
-	p.alone.Kind = roost.HealthNone
-	fresh := t != p.table
-	if fresh {
-		w.epoch++
-		t.Epoch = roost.Epoch{Era: 1, Term: 1, Seq: w.epoch, Leader: w.self}
-		p.table = t
-		p.share, p.pins = slots(t)
-	}
-	listed := make(map[roost.NodeID]*roost.Node, len(conf.Intent.Nodes))
-	for i := range conf.Intent.Nodes {
-		listed[conf.Intent.Nodes[i].ID] = &conf.Intent.Nodes[i]
-	}
-	p.nodes = make([]*node, len(t.Roster))
-	for i := range t.Roster {
-		id := t.Roster[i].ID
-		n := p.known[id]
-		if n == nil {
-			n = &node{conf: roost.Node{ID: id}, live: &roost.Live{}}
-			p.known[id] = n
-		}
-		c := listed[id]
-		if c != nil && (!n.listed || n.conf.Addr != c.Addr) {
-			n.reset(now)
-		}
-		if n.ref, n.listed = roost.NodeRef(i), c != nil; c != nil {
-			n.conf = *c
-		}
-		p.nodes[i] = n
-	}
-	w.view(now, p)
-	if fresh {
-		w.log(slog.LevelInfo, "new table", slog.String("pool", string(conf.ID)), slog.String("epoch", t.Epoch.String()),
-			slog.String("digest", t.Digest.String()), slog.Int("nodes", len(listed)), slog.Int("slots", t.Slots()), slog.Int("pins", p.pins))
-	}
-}
-
-// leave keeps of a pool that is out of the configuration only what is still counted in.
-func (p *pool) leave() {
-	p.table, p.share, p.nodes, p.view, p.panics, p.facts = nil, nil, nil, roost.PoolView{}, false, nil
-	p.forget()
-}
-
-// targets are the nodes to probe.
-func (w *World) targets() []roost.Target {
-	var ts []roost.Target
-	for _, p := range w.pools {
-		for _, n := range p.nodes {
-			if n.listed && p.rules(n).Kind != roost.HealthNone {
-				ts = append(ts, roost.Target{Pool: p.conf.ID, Node: n.conf.ID, Addr: n.conf.Addr, Settings: p.conf.Health})
-			}
-		}
-	}
-	return ts
 }

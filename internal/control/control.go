@@ -1,5 +1,5 @@
-// Package control decides what every request finds: it folds configuration, probes and what requests met into tables,
-// verdicts and weights, and publishes them as snapshots. A single balancer is a cluster of one: its tables have epochs,
+// Package control decides what every request finds: it folds configuration, operators' edits, sources' listings, probes and
+// what requests met into tables, verdicts and weights, and publishes them as snapshots. A single balancer is a cluster of one: its tables have epochs,
 // and agreed deaths are its own.
 //
 // World decides and Loop drives. World.Step is deterministic: no clock, no I/O, no goroutine, so that a transcript or a
@@ -15,6 +15,7 @@ package control
 
 import (
 	"log/slog"
+	"slices"
 
 	"roost"
 )
@@ -43,14 +44,21 @@ func (Listed) event()     {}
 func (Probed) event()     {}
 func (Tick) event()       {}
 
-// Action is what follows from an event, to be done in order: [Publish], [Show], [Targets], [Urge], [Refuse] or [Log].
+// Action is what follows from an event, to be done in order: [Listeners], [Publish], [Show], [Keep], [Targets], [Urge],
+// [Refuse] or [Log].
 type Action interface{ action() }
+
+// Listeners says which listeners the next snapshot has, by id: others than the one before.
+type Listeners struct{ Views []roost.ListenerView }
 
 // Publish makes a snapshot the one that requests use.
 type Publish struct{ *roost.Snapshot }
 
 // Show makes facts the ones that Status tells.
 type Show struct{ *Facts }
+
+// Keep asks that a table that was just published under a new epoch be kept for the next process.
+type Keep struct{ *roost.Table }
 
 // Targets says which nodes are to be probed from now on.
 type Targets struct{ Nodes []roost.Target }
@@ -71,17 +79,25 @@ type Log struct {
 	Attrs   []slog.Attr
 }
 
-func (Publish) action() {}
-func (Show) action()    {}
-func (Targets) action() {}
-func (Urge) action()    {}
-func (Refuse) action()  {}
-func (Log) action()     {}
+func (Listeners) action() {}
+func (Publish) action()   {}
+func (Show) action()      {}
+func (Keep) action()      {}
+func (Targets) action()   {}
+func (Urge) action()      {}
+func (Refuse) action()    {}
+func (Log) action()       {}
 
-// Assemble gives the snapshot that a balancer alone publishes when it starts with cfg, by the code that does it there.
+// Assemble gives the snapshot that a balancer alone publishes when it starts with cfg and nothing else, by the code that
+// does it there. Listeners have the ids of their places in cfg.
 func Assemble(cfg *roost.Config) (*roost.Snapshot, error) {
+	numbered := *cfg
+	numbered.Listeners = slices.Clone(cfg.Listeners)
+	for i := range numbered.Listeners {
+		numbered.Listeners[i].ID = roost.ListenerID(i)
+	}
 	var snap *roost.Snapshot
-	for _, a := range NewWorld(roost.Incarnation{}).Step(0, Configured{cfg}) {
+	for _, a := range NewWorld(roost.Incarnation{}).Step(0, Configured{&numbered}) {
 		switch a := a.(type) {
 		case Publish:
 			snap = a.Snapshot

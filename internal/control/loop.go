@@ -75,7 +75,7 @@ func New(o Options) *Loop {
 // Run owns the world until ctx ends; then it returns nil.
 func (l *Loop) Run(ctx context.Context) error {
 	defer close(l.done)
-	w := NewWorld(l.o.Incarnation)
+	w := NewWorld(l.o.Incarnation, l.o.Tables...)
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
 	var dropped uint64
@@ -100,13 +100,17 @@ func (l *Loop) Run(ctx context.Context) error {
 
 // Configure applies cfg, which must not change afterwards, and returns once the snapshot was published. On an error
 // everything stands as before; but if ctx ended first, cfg may still be applied.
-func (l *Loop) Configure(ctx context.Context, cfg *roost.Config) error { return l.await(ctx, Configured{cfg}) }
+func (l *Loop) Configure(ctx context.Context, cfg *roost.Config) error {
+	return l.await(ctx, Configured{cfg})
+}
 
 // Edit takes e in place of the edits before, as Configure does. Before the first configuration they are kept for it.
 func (l *Loop) Edit(ctx context.Context, e *roost.Edits) error { return l.await(ctx, Edited{e}) }
 
 // List takes what a source lists in a pool in place of what it listed there before, as Edit does.
-func (l *Loop) List(ctx context.Context, listing roost.Listing) error { return l.await(ctx, Listed{listing}) }
+func (l *Loop) List(ctx context.Context, listing roost.Listing) error {
+	return l.await(ctx, Listed{listing})
+}
 
 // await hands over an event and waits for the end of its step.
 func (l *Loop) await(ctx context.Context, e Event) error {
@@ -162,10 +166,18 @@ func (l *Loop) now() int64 {
 func (l *Loop) act(actions []Action) (err error) {
 	for _, a := range actions {
 		switch a := a.(type) {
+		case Listeners:
+			if l.o.Listeners != nil {
+				l.o.Listeners(a.Views)
+			}
 		case Publish:
 			l.o.Snapshot.Store(a.Snapshot)
 		case Show:
 			l.facts.Store(a.Facts)
+		case Keep:
+			if l.o.Keep != nil {
+				l.o.Keep(a.Table)
+			}
 		case Targets:
 			if l.o.Targets != nil {
 				l.o.Targets(a.Nodes)

@@ -15,6 +15,7 @@ type pool struct {
 	table *roost.Table
 	share []int // slots whose first home a node is, by NodeRef
 	pins  int
+	notes []string               // what of edits and listings could not be used
 	nodes []*node                // by NodeRef
 	known map[roost.NodeID]*node // those of nodes, and former ones with anything still in flight
 	live  *roost.PoolLive
@@ -30,6 +31,8 @@ type pool struct {
 // node is what control knows of one node of a pool.
 type node struct {
 	conf    roost.Node
+	sources []string    // kinds of conf's, as Status tells them
+	held    *roost.Held // the hold that decides its duty
 	ref     roost.NodeRef
 	listed  bool // false: a tombstone of the table, or out of it
 	live    *roost.Live
@@ -147,9 +150,12 @@ func (p *pool) look(now int64) {
 	open := 0
 	for i, n := range p.nodes {
 		x := roost.NodeView{ID: n.conf.ID, Addr: n.conf.Addr, Verdict: n.health.Verdict, Duty: roost.DutyOf(n.conf.Holds), Live: n.live}
-		if !n.listed {
-			x.Duty = roost.DutyDown
-		} else if !p.table.Roster[i].Closed {
+		switch {
+		case !n.listed:
+			x.Duty = roost.DutyDown // but not cut: a node that was taken out of the list may finish what it has
+		case x.Duty == roost.DutyDown:
+			x.Cut = true
+		case !p.table.Roster[i].Closed:
 			open++
 		}
 		if x.Weight = p.weight(now, n); x.Weight > 0 {

@@ -32,6 +32,9 @@ func (w *World) show() {
 		return
 	}
 	f := &Facts{status: roost.Status{Cluster: w.cfg.Cluster, Config: w.cfg.Digest.String(), Snapshot: w.seq}}
+	if w.edits != nil {
+		f.status.Revision = w.edits.Rev
+	}
 	for i := range w.cfg.Listeners {
 		l := &w.cfg.Listeners[i]
 		f.status.Listeners = append(f.status.Listeners, roost.ListenerStatus{Name: l.Name, Address: l.Address, TLS: l.TLS != nil})
@@ -47,15 +50,16 @@ func (w *World) show() {
 func (p *pool) tell() *poolFacts {
 	t := p.table
 	f := &poolFacts{live: p.live, status: roost.PoolStatus{ID: p.conf.ID, Epoch: t.Epoch.String(), Digest: t.Digest.String(),
-		Slots: t.Slots(), Homes: int(t.Policy.Homes), Pins: p.pins, Panic: p.panics}}
+		Slots: t.Slots(), Homes: int(t.Policy.Homes), Pins: p.pins, Notes: p.notes, Panic: p.panics}}
 	f.status.Nodes = make([]roost.NodeStatus, len(p.nodes))
 	f.nodes, f.removed = make([]*roost.Live, len(p.nodes)), make([]bool, len(p.nodes))
 	for i, n := range p.nodes {
 		v := &p.view.Nodes[i]
-		s := roost.NodeStatus{ID: n.conf.ID, Address: n.conf.Addr, Zone: n.conf.Zone, Duty: v.Duty.String(),
+		s := roost.NodeStatus{ID: n.conf.ID, Address: n.conf.Addr, Zone: n.conf.Zone, Sources: n.sources, Duty: v.Duty.String(), Held: n.held,
 			Verdict: n.health.Verdict.String(), Reason: n.health.Reason, Since: time.Unix(0, n.health.Since).UTC(),
 			Weight: float64(n.conf.Weight) / roost.WeightOne, Effective: float64(v.Weight) / roost.WeightOne, Slots: p.share[i]}
 		if !n.listed {
+			s.Sources, s.Held = []string{}, nil
 			s.Reason = "removed, with requests or connections still there"
 		}
 		f.status.Nodes[i], f.nodes[i], f.removed[i] = s, n.live, !n.listed
@@ -64,7 +68,11 @@ func (p *pool) tell() *poolFacts {
 }
 
 // Status adds the live counters of this moment; now is in Unix nanoseconds. It leaves to its caller what control does
-// not know: Version, Started, Ready, Draining, and the addresses and certificates that listeners really have.
+// not know: Version, Started, Ready, Draining, Store, Reload, and the addresses, connections and certificates that
+// listeners really have, retired ones included.
+//
+// What it returns is its caller's, but for what does not change while a status is looked at and would be copied for
+// nothing: a pool's Notes, a node's Sources and Held.
 func (f *Facts) Status(now int64) roost.Status {
 	s := f.status
 	s.Listeners = append([]roost.ListenerStatus{}, s.Listeners...)

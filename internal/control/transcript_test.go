@@ -1,9 +1,12 @@
 package control
 
 import (
+	"cmp"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +16,7 @@ import (
 	"time"
 
 	"roost"
+	"roost/internal/intent"
 )
 
 var update = flag.Bool("update", false, "rewrite the transcripts; read the diff")
@@ -20,7 +24,11 @@ var update = flag.Bool("update", false, "rewrite the transcripts; read the diff"
 // TestTranscripts replays each file of testdata against a world. A file is blocks of directives, a line of four dashes,
 // and what the world did; a block ends with an empty line. The directives:
 //
-//	configure [cluster=NAME] [digest=N]     the following pool, node, pin and route lines are the configuration
+//	configure [cluster=NAME] [digest=N]     the following pool, node, pin, listener and route lines are the configuration
+//	edit VERB POOL ...                      an operator's change, made by intent.Apply: add, remove, weight, drain, down,
+//	                                        undrain, pin, unpin, homes
+//	list SOURCE POOL [NODE=ADDRESS]...      what a source lists in a pool
+//	restart                                 another process begins, with the edits and the tables that were kept
 //	probe POOL NODE [@ADDRESS] ok|REASON    a probe ends, of another address than the node has if given
 //	count POOL NODE|- FIELD=N...            requests end: Live's tallies and gauges grow by N
 //	run DURATION                            time passes, with ten ticks a second
@@ -37,7 +45,7 @@ func TestTranscripts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := stage{t: t, w: NewWorld(roost.Incarnation{0xa1, 0xb2, 0xc3, 0xd4})}
+			s := stage{t: t, w: NewWorld(roost.Incarnation{0xa1, 0xb2, 0xc3, 0xd4}), kept: map[roost.PoolID]*roost.Table{}}
 			var got strings.Builder
 			for i, block := range strings.Split(strings.TrimSpace(string(text)), "\n\n") {
 				if i > 0 {
@@ -71,10 +79,14 @@ func onlyComments(s string) bool {
 
 // stage is a world and the time in it.
 type stage struct {
-	t   *testing.T
-	w   *World
-	now time.Duration
-	out strings.Builder
+	t      *testing.T
+	w      *World
+	now    time.Duration
+	out    strings.Builder
+	edits  *roost.Edits
+	cfg    *roost.Config
+	listed []roost.Listing
+	kept   map[roost.PoolID]*roost.Table
 }
 
 func (s *stage) play(directives string) string {
@@ -84,8 +96,25 @@ func (s *stage) play(directives string) string {
 		f := strings.Fields(line)
 		switch f[0] {
 		case "configure":
-			s.step(Configured{parseConfig(s.t, f[1:], lines[i+1:])})
+			s.cfg = parseConfig(s.t, f[1:], lines[i+1:])
+			s.step(Configured{s.cfg})
 		case "pool", "node", "pin", "route", "listener": // of the configure line above
+		case "edit":
+			s.edit(parseChange(s.t, f[1:], s.now))
+		case "list":
+			l := roost.Listing{Source: roost.Source{Kind: f[1]}, Pool: roost.PoolID(f[2])}
+			for _, n := range f[3:] {
+				id, addr, _ := strings.Cut(n, "=")
+				l.Nodes = append(l.Nodes, roost.Node{ID: roost.NodeID(id), Addr: addr, Weight: roost.WeightOne})
+			}
+			s.listed = append(slices.DeleteFunc(s.listed, func(o roost.Listing) bool { return o.Pool == l.Pool && o.Source == l.Source }), l)
+			s.step(Listed{l})
+		case "restart":
+			s.w = NewWorld(roost.Incarnation{0xe5, 0xf6, 0x07, 0x18}, slices.Collect(maps.Values(s.kept))...)
+			s.listed = nil
+			if s.edits != nil {
+				s.step(Edited{s.edits})
+			}
 		case "probe":
 			r := roost.ProbeResult{Pool: roost.PoolID(f[1]), Node: roost.NodeID(f[2]), At: int64(s.now)}
 			if n := s.node(f[1], f[2]); n != nil {
@@ -135,6 +164,17 @@ func (s *stage) step(e Event) {
 			for i := range a.Pools {
 				s.printf("  %s", describe(&a.Pools[i]))
 			}
+		case Keep:
+			as := ""
+			if was := s.kept[a.Pool]; was != nil && was.Digest == a.Digest {
+				as = " as it was"
+			}
+			s.kept[a.Pool] = a.Table
+			s.printf("keep %s %d.%d.%d%s", a.Pool, a.Epoch.Era, a.Epoch.Term, a.Epoch.Seq, as)
+		case Listeners:
+			for id, v := range a.Views {
+				s.printf("listener %d %s", id, describeListener(&v))
+			}
 		case Targets:
 			var ts []string
 			for _, t := range a.Nodes {
@@ -154,6 +194,36 @@ func (s *stage) step(e Event) {
 	}
 }
 
+// edit makes a change as the admin API does.
+func (s *stage) edit(c roost.Change) {
+	next, err := intent.Apply(s.cfg, s.edits, s.listed, c)
+	switch ce := (*roost.ChangeError)(nil); {
+	case errors.As(err, &ce):
+		s.printf("not changed: %s: %s", ce.Code, ce.Text)
+	case err != nil:
+		s.t.Fatal(err)
+	case next == s.edits:
+		s.printf("nothing to change")
+	default:
+		s.edits = next
+		s.step(Edited{next})
+	}
+}
+
+func describeListener(v *roost.ListenerView) string {
+	if v.Name == "" {
+		return "unused"
+	}
+	words := []string{v.Name}
+	if v.Retired {
+		words = append(words, "retired")
+	}
+	for _, r := range v.Routes {
+		words = append(words, fmt.Sprintf("%s=%s/%d", r.Name, r.PoolID, r.Pool))
+	}
+	return strings.Join(words, " ")
+}
+
 func describe(p *roost.PoolView) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %d.%d.%d:", p.ID, p.Table.Epoch.Era, p.Table.Epoch.Term, p.Table.Epoch.Seq)
@@ -162,6 +232,9 @@ func describe(p *roost.PoolView) string {
 		fmt.Fprintf(&b, " %s=%d/%v", n.ID, n.Weight, n.Verdict)
 		if n.Duty != roost.Up {
 			fmt.Fprintf(&b, "/%v", n.Duty)
+		}
+		if n.Cut {
+			b.WriteString("/cut")
 		}
 		if p.Liveness.IsDead(roost.NodeRef(i)) {
 			b.WriteString("/agreed")
@@ -246,14 +319,81 @@ func (s *stage) homes(pool string, keys []string) {
 
 func (s *stage) status() {
 	st := s.w.facts.Status(int64(s.now))
-	s.printf("%s config=%s snapshot=%d listeners=%+v", st.Cluster, st.Config, st.Snapshot, st.Listeners)
+	var listeners []string
+	for _, l := range st.Listeners {
+		listeners = append(listeners, l.Name+"="+l.Address)
+	}
+	s.printf("%s config=%s revision=%d snapshot=%d listeners=%v", st.Cluster, st.Config, st.Revision, st.Snapshot, listeners)
 	for _, p := range st.Pools {
 		s.printf("  %s: %d homes, %d pins, panic %v, in flight %d", p.ID, p.Homes, p.Pins, p.Panic, p.InFlight)
+		for _, note := range p.Notes {
+			s.printf("    note: %s", note)
+		}
 		for _, n := range p.Nodes {
-			s.printf("    %s %s %s %s since %v %v/%v in flight %d requests %d connect %d broken %d errors %d %s", n.ID, n.Address, n.Duty,
-				n.Verdict, n.Since.Sub(time.Unix(0, 0)), n.Effective, n.Weight, n.InFlight, n.Requests, n.ConnectFail, n.Broken, n.Errors, n.Reason)
+			s.printf("    %s %s by %s %s %s since %v %v/%v in flight %d requests %d connect %d broken %d errors %d %s%s", n.ID, n.Address,
+				cmp.Or(strings.Join(n.Sources, ","), "nobody"), n.Duty, n.Verdict, n.Since.Sub(time.Unix(0, 0)), n.Effective, n.Weight, n.InFlight, n.Requests,
+				n.ConnectFail, n.Broken, n.Errors, n.Reason, describeHeld(n.Held))
 		}
 	}
+}
+
+func describeHeld(h *roost.Held) string {
+	if h == nil {
+		return ""
+	}
+	s := fmt.Sprintf("held by %s since %v", h.Cause, h.Since.Sub(time.Unix(0, 0)))
+	if h.Deadline != nil {
+		s += fmt.Sprintf(" until %v", h.Deadline.Sub(time.Unix(0, 0)))
+	}
+	return s
+}
+
+// parseChange reads an edit directive.
+func parseChange(t *testing.T, f []string, now time.Duration) roost.Change {
+	verb, pool, f := f[0], roost.PoolID(f[1]), f[2:]
+	hold := func(kind roost.HoldKind) roost.Change {
+		c := roost.SetHold{Pool: pool, Node: roost.NodeID(f[0]), Hold: roost.Hold{Kind: kind, Since: roost.Stamp{Wall: uint64(now)}}}
+		for _, word := range f[1:] {
+			if c.Force = c.Force || word == "force"; word != "force" {
+				d, err := time.ParseDuration(word)
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.Hold.Deadline = d
+			}
+		}
+		return c
+	}
+	switch verb {
+	case "add":
+		return roost.AddNode{Pool: pool, Node: parseNode(t, f)}
+	case "remove":
+		return roost.RemoveNode{Pool: pool, Node: roost.NodeID(f[0])}
+	case "weight":
+		return roost.SetWeight{Pool: pool, Node: roost.NodeID(f[0]), Weight: uint32(number(t, f[1]))}
+	case "drain":
+		return hold(roost.Draining)
+	case "down":
+		return hold(roost.Down)
+	case "undrain":
+		return roost.LiftHold{Pool: pool, Node: roost.NodeID(f[0])}
+	case "pin":
+		return roost.SetPin{Pool: pool, Pin: parsePin(f)}
+	case "unpin":
+		return roost.RemovePin{Pool: pool, Key: f[0]}
+	case "homes":
+		return roost.SetHomes{Pool: pool, Homes: uint8(number(t, f[0]))}
+	}
+	t.Fatalf("no change %q", verb)
+	return nil
+}
+
+func parsePin(f []string) roost.PinIntent {
+	pin := roost.PinIntent{Key: f[0]}
+	for _, id := range f[1:] {
+		pin.Nodes = append(pin.Nodes, roost.NodeID(id))
+	}
+	return pin
 }
 
 // parseConfig reads the lines below a configure directive, up to the next directive.
@@ -278,13 +418,13 @@ func parseConfig(t *testing.T, args, lines []string) *roost.Config {
 			p.Intent.Nodes = append(p.Intent.Nodes, parseNode(t, f[1:]))
 		case "pin":
 			p := &cfg.Pools[len(cfg.Pools)-1]
-			pin := roost.PinIntent{Key: f[1]}
-			for _, id := range f[2:] {
-				pin.Nodes = append(pin.Nodes, roost.NodeID(id))
+			p.Intent.Pins = append(p.Intent.Pins, parsePin(f[1:]))
+		case "listener": // NAME ADDRESS [ID]
+			l := roost.Listener{ID: roost.ListenerID(len(cfg.Listeners)), Name: f[1], Address: f[2]}
+			if len(f) > 3 {
+				l.ID = roost.ListenerID(number(t, f[3]))
 			}
-			p.Intent.Pins = append(p.Intent.Pins, pin)
-		case "listener":
-			cfg.Listeners = append(cfg.Listeners, roost.Listener{Name: f[1], Address: f[2]})
+			cfg.Listeners = append(cfg.Listeners, l)
 		case "route": // NAME POOL
 			r := &roost.Route{Name: f[1], PoolID: roost.PoolID(f[2])}
 			for i := range cfg.Pools {
@@ -327,7 +467,7 @@ func parsePool(t *testing.T, f []string) roost.Pool {
 }
 
 func parseNode(t *testing.T, f []string) roost.Node {
-	n := roost.Node{ID: roost.NodeID(f[0]), Addr: f[1], Weight: roost.WeightOne}
+	n := roost.Node{ID: roost.NodeID(f[0]), Addr: f[1], Weight: roost.WeightOne, Sources: []roost.Source{{Kind: "file"}}}
 	for _, a := range f[2:] {
 		name, value, _ := strings.Cut(a, "=")
 		switch name {

@@ -1,7 +1,9 @@
 package control
 
 import (
+	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"time"
 
@@ -23,19 +25,36 @@ const (
 type World struct {
 	self      roost.Incarnation
 	cfg       *roost.Config
+	edits     *roost.Edits    // nil: none came
+	listed    []roost.Listing // one of each source and pool
+	due       int64           // when the next deadline of a drain passes
 	listeners []roost.ListenerView
 	pools     []*pool // in the order of cfg.Pools: the index is the PoolRef
 	leaving   []*pool // out of the configuration, with requests still in flight
 	facts     *Facts
-	seq       uint64   // of the last snapshot
-	epoch     uint64   // Seq of the last table's epoch, over all pools, so that a pool that returns starts later
-	published int64    // when the last snapshot was
-	out       []Action // of the step that is under way
-	said      []Action // its log lines: they come last, when they are true
+	seq       uint64                        // of the last snapshot
+	epoch     uint64                        // Seq of the last table's epoch, over all pools, so that a pool that returns starts later
+	published int64                         // when the last snapshot was
+	restored  map[roost.PoolID]*roost.Table // of the process before, not in use yet
+	ended     map[roost.PoolID]roost.Epoch  // of the last tables of the process before
+	out       []Action                      // of the step that is under way
+	said      []Action                      // its log lines: they come last, when they are true
 }
 
-// NewWorld makes a world without configuration. self stamps its tables.
-func NewWorld(self roost.Incarnation) *World { return &World{self: self} }
+// never is a time that does not come.
+const never = math.MaxInt64
+
+// NewWorld makes a world without configuration. self stamps its tables; restored are the last ones that a process before
+// it published, which the first tables of their pools follow.
+func NewWorld(self roost.Incarnation, restored ...*roost.Table) *World {
+	w := &World{self: self, due: never, restored: map[roost.PoolID]*roost.Table{}, ended: map[roost.PoolID]roost.Epoch{}}
+	for _, t := range restored {
+		if last := w.restored[t.Pool]; last == nil || last.Epoch.Compare(t.Epoch) < 0 {
+			w.restored[t.Pool], w.ended[t.Pool] = t, t.Epoch
+		}
+	}
+	return w
+}
 
 // Step takes one event at a time given in Unix nanoseconds, which never goes back, and returns what is to be done.
 func (w *World) Step(now int64, e Event) []Action {
@@ -43,11 +62,16 @@ func (w *World) Step(now int64, e Event) []Action {
 	switch e := e.(type) {
 	case Configured:
 		w.configure(now, e.Config)
+	case Edited:
+		w.edit(now, e.Edits)
+	case Listed:
+		w.list(now, e.Listing)
 	case Probed:
 		w.probed(now, &e.ProbeResult)
 		w.refresh(now)
 	case Tick:
 		w.tick(now)
+		w.elapse(now)
 		w.refresh(now)
 		w.show()
 	}
@@ -89,6 +113,16 @@ func (w *World) tick(now int64) {
 		p.forget()
 	}
 	w.leaving = slices.DeleteFunc(w.leaving, func(p *pool) bool { p.forget(); return !p.busy() })
+}
+
+// elapse cuts what is still open at nodes whose drain's deadline passed.
+func (w *World) elapse(now int64) {
+	if now < w.due {
+		return
+	}
+	if err := w.turn(now, w.cfg, w.edits, w.listed); err != nil {
+		panic(fmt.Sprintf("control: tables that stand cannot be built: %v", err)) // time closes no node that was open
+	}
 }
 
 // seen lets health judge what requests met at one node.

@@ -137,13 +137,13 @@ func (a *applier) addNode(n roost.Node) (bool, error) {
 	case found && same(&a.e.Nodes[mine], &n):
 		return false, nil
 	case found:
-		return false, a.exists(&a.e.Nodes[mine], &n, "the API lists")
+		return false, a.exists(&a.e.Nodes[mine], &n, "the API")
 	}
 	if have := a.node(n.ID); have != nil {
 		if same(have, &n) {
 			return false, nil // it stands as wished; listed twice, it would outlive a change of the configuration
 		}
-		return false, a.exists(have, &n, lists(have))
+		return false, a.exists(have, &n, who(have))
 	}
 	for _, nodes := range [][]roost.Node{a.pool.Intent.Nodes, a.e.Nodes} {
 		if i := slices.IndexFunc(nodes, func(o roost.Node) bool { return o.Addr == n.Addr }); i >= 0 {
@@ -163,15 +163,15 @@ func same(a, b *roost.Node) bool {
 }
 
 // exists says why a node cannot be added that is there with other properties.
-func (a *applier) exists(have, wish *roost.Node, lists string) error {
+func (a *applier) exists(have, wish *roost.Node, who string) error {
 	id := quoted(string(have.ID))
 	switch {
 	case have.Addr != wish.Addr:
-		return refuse(roost.CodeNodeExists, "node %s is there already, at %s, as %s it; give the new one another name, or take that one out first", id, have.Addr, lists)
+		return refuse(roost.CodeNodeExists, "node %s is there already, at %s, as %s lists it; give the new one another name, or take that one out first", id, have.Addr, who)
 	case have.Weight != wish.Weight:
-		return refuse(roost.CodeNodeExists, "node %s is there already, with another weight, as %s it; to change that: roost nodes weight%s %s WEIGHT", id, lists, a.flag, have.ID)
+		return refuse(roost.CodeNodeExists, "node %s is there already, with another weight, as %s lists it; to change that: roost nodes weight%s %s WEIGHT", id, who, a.flag, have.ID)
 	}
-	return refuse(roost.CodeNodeExists, "node %s is there already, with other properties, as %s it; take that one out first", id, lists)
+	return refuse(roost.CodeNodeExists, "node %s is there already, with other properties, as %s lists it; take that one out first", id, who)
 }
 
 // find finds a node, or where it belongs.
@@ -182,8 +182,8 @@ func find(nodes []roost.Node, id roost.NodeID) (int, bool) {
 func (a *applier) removeNode(id roost.NodeID) (bool, error) {
 	mine, found := find(a.e.Nodes, id)
 	if other := a.listedElsewhere(id); other != nil {
-		return false, refuse(roost.CodeListedByFile, "%s node %s of pool %s; take it out there, or hold it: roost nodes down%s %s", lists(other), quoted(string(id)),
-			quoted(string(a.pool.ID)), a.flag, id)
+		return false, refuse(roost.CodeListedByFile, "node %s of pool %s is listed by %s; take it out there, or hold it: roost nodes down%s %s", quoted(string(id)),
+			quoted(string(a.pool.ID)), who(other), a.flag, id)
 	}
 	if !found {
 		return false, a.noNode(id)

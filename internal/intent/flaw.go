@@ -124,25 +124,25 @@ func quoted(s string) string {
 	return strconv.Quote(strings.ToValidUTF8(s[:maxQuoted], "")) + "..."
 }
 
-// lists says who lists a node, the strongest source, with the verb.
-func lists(n *roost.Node) string {
+// who lists a node: the strongest source.
+func who(n *roost.Node) string {
 	if len(n.Sources) == 0 {
-		return "the configuration lists"
+		return "the configuration"
 	}
-	switch s := n.Sources[0]; s.Kind {
+	switch kind := n.Sources[0].Kind; kind {
 	case "api":
-		return "the API lists"
+		return "the API"
 	case "file":
-		return "the configuration lists"
+		return "the configuration"
 	case "flag":
-		return "the command line lists"
+		return "the command line"
 	case "lb_nodes":
-		return "the table lb_nodes lists"
+		return "the table lb_nodes"
 	case "agent":
-		return "its agent lists"
+		return "its agent"
 	case "dns":
-		return "DNS lists"
+		return "DNS"
 	default:
-		return s.Kind + " lists"
+		return kind
 	}
 }

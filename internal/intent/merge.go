@@ -161,20 +161,20 @@ func (m *merger) enroll(offers []offer) {
 		o := &offers[i]
 		// The configuration was checked by who read it, and is refused as a whole by place.Build.
 		if why := flaw(&o.Node, m.pool.Settings.AllowLinkLocal); why != "" && o.strength != strengthConfiguration {
-			m.notes.add("node %s is left out, which %s: %s", quoted(string(o.ID)), lists(&o.Node), why)
+			m.notes.add("node %s is left out, which %s lists: %s", quoted(string(o.ID)), who(&o.Node), why)
 			continue
 		}
 		if j, ok := m.at[o.ID]; ok {
 			n := &nodes[j]
 			if n.Addr != o.Addr {
-				m.notes.add("node %s is at %s, which %s; %s is left out, where %s it", quoted(string(o.ID)), n.Addr, lists(n), o.Addr, lists(&o.Node))
+				m.notes.add("node %s is at %s, as %s lists it; %s lists it at %s, which is left out", quoted(string(o.ID)), n.Addr, who(n), who(&o.Node), o.Addr)
 			}
 			n.Sources, n.Holds = union(n.Sources, o.Sources), append(n.Holds, o.Holds...)
 			continue
 		}
 		if j, ok := byAddr[o.Addr]; ok {
-			m.notes.add("node %s is left out, which %s: its address %s is that of node %s, which %s", quoted(string(o.ID)), lists(&o.Node), o.Addr,
-				quoted(string(nodes[j].ID)), lists(&nodes[j]))
+			m.notes.add("node %s is left out, which %s lists: its address %s is that of node %s, which %s lists", quoted(string(o.ID)), who(&o.Node), o.Addr,
+				quoted(string(nodes[j].ID)), who(&nodes[j]))
 			continue
 		}
 		if len(nodes) == roost.MaxNodes {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"roost"
@@ -22,6 +23,7 @@ import (
 // Open makes everything that can fail before traffic: certificates, listeners, log files. All problems are reported at
 // once; on any, what was opened is closed again.
 func Open(cfg *roost.Config, o Options) (*Balancer, error) {
+	cfg = numbered(cfg)
 	b := &Balancer{cfg: cfg, o: o, started: time.Now()}
 	b.log = slog.New(slog.DiscardHandler)
 	if o.LogTo != nil {
@@ -51,6 +53,16 @@ func Open(cfg *roost.Config, o Options) (*Balancer, error) {
 	}
 	b.join()
 	return b, nil
+}
+
+// numbered gives the listeners their ids.
+func numbered(cfg *roost.Config) *roost.Config {
+	c := *cfg
+	c.Listeners = slices.Clone(c.Listeners)
+	for i := range c.Listeners {
+		c.Listeners[i].ID = roost.ListenerID(i)
+	}
+	return &c
 }
 
 func openFront(conf *roost.Listener, log *slog.Logger) (front, error) {
