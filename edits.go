@@ -99,6 +99,7 @@ const (
 	CodeBadChange    = "invalid"          // what it says cannot be: an address, a name, a weight
 	CodeRevMoved     = "revision_moved"   // somebody else made a change since the caller looked
 	CodeStoreAway    = "store_unavailable"
+	CodeEnding       = "ending" // the process drains, or another takes over: ask again in a moment
 )
 
 // Listing is what a source beside configuration and API lists in one pool now, such as fnlb's table of nodes. A source
