@@ -97,14 +97,9 @@ func announced(getenv func(string) string, pid int) (gifts []given, names []stri
 	return gifts, names, nil
 }
 
-// adopt makes a listener of a descriptor, which is closed, or says why it cannot be one.
+// adopt makes a listener of a descriptor, which is closed, or says why it cannot be one. Then it is left alone: it may be
+// anything.
 func adopt(fd int) (net.Listener, error) {
-	syscall.CloseOnExec(fd)
-	f := os.NewFile(uintptr(fd), "inherited")
-	if f == nil {
-		return nil, syscall.EBADF
-	}
-	defer f.Close() // the listener has a duplicate
 	kind, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_TYPE)
 	switch {
 	case errors.Is(err, syscall.EBADF):
@@ -119,6 +114,9 @@ func adopt(fd int) (net.Listener, error) {
 	if listens, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_ACCEPTCONN); err == nil && listens == 0 {
 		return nil, errors.New("is a socket that does not listen; with systemd, use Accept=no")
 	}
+	syscall.CloseOnExec(fd)
+	f := os.NewFile(uintptr(fd), "inherited")
+	defer f.Close() // the listener has a duplicate
 	ln, err := net.FileListener(f)
 	if err != nil {
 		return nil, errors.New("is neither a TCP nor a unix socket")
