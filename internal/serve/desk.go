@@ -3,42 +3,193 @@ package serve
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"time"
 
 	"roost"
 	"roost/internal/api"
+	"roost/internal/intent"
+	"roost/internal/store"
 )
 
-var errSoon = errors.New("not built yet")
+// turn is taken by whoever changes what is served: a change, a listing, a reload, an upgrade, the end. One at a time.
+type turn chan struct{}
 
-// Change makes one change. With ifRev it is made only if nobody changed anything since that revision. The error is a
-// *roost.ChangeError.
+func (t turn) take(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for another change: %w", context.Cause(ctx))
+	}
+}
+
+func (t turn) give() { <-t }
+
+// begin takes the turn, unless nothing may be changed any more.
+func (b *Balancer) begin(ctx context.Context) error {
+	if err := b.away(); err != nil {
+		return err
+	}
+	if err := b.turn.take(ctx); err != nil {
+		return err
+	}
+	if err := b.away(); err != nil { // since we began to wait
+		b.turn.give()
+		return err
+	}
+	return nil
+}
+
+// away says why nothing may be changed here now, or nil.
+func (b *Balancer) away() error {
+	switch {
+	case b.draining.Load():
+		return &roost.ChangeError{Code: roost.CodeEnding, Text: "this balancer is draining and takes no changes any more"}
+	case b.upgrading.Load():
+		return &roost.ChangeError{Code: roost.CodeEnding, Text: "an upgrade is under way: ask again in a moment"}
+	}
+	return nil
+}
+
+// Change makes one change, and returns once requests are served by it. With ifRev it is made only if nobody changed
+// anything since that revision. The error is a *roost.ChangeError, or the end of ctx while another change was made.
 func (b *Balancer) Change(ctx context.Context, c roost.Change, ifRev *uint64) (api.Changed, error) {
-	return api.Changed{}, errSoon
+	if err := b.begin(ctx); err != nil {
+		return api.Changed{}, err
+	}
+	defer b.turn.give()
+	if ifRev != nil && *ifRev != b.edits.Rev {
+		return api.Changed{}, moved(b.edits.Rev)
+	}
+	c = stamped(c, time.Now())
+	pool, what := describe(c)
+	next, err := intent.Apply(b.config(), b.edits, b.listed, c)
+	if err != nil {
+		return api.Changed{}, err
+	}
+	if next != b.edits {
+		if err := b.put(next); err != nil {
+			return api.Changed{}, err
+		}
+		b.log.Info("changed by an operator", "pool", string(pool), "what", what, "revision", next.Rev)
+	}
+	return api.Changed{Revision: b.edits.Rev, Pool: pool, Epoch: epoch(b.snap.Load(), pool)}, nil
 }
 
-// List takes what a source lists now.
-func (b *Balancer) List(ctx context.Context, l roost.Listing) error { return b.control.List(ctx, l) }
-
-// Reload reads the configuration again and applies it, or with dry only says what that would change. by is who asked:
-// signal, api or file.
-func (b *Balancer) Reload(ctx context.Context, by string, dry bool) api.Reload { return api.Reload{} }
-
-// Upgrade starts the program anew and gives it the listeners.
-func (b *Balancer) Upgrade(ctx context.Context) (api.Upgrade, error) { return api.Upgrade{}, errSoon }
-
-// Config is the configuration in use.
-func (b *Balancer) Config() api.Config { return api.Config{} }
-
-// Explain says what would happen to a request now.
-func (b *Balancer) Explain(q api.Request) (api.Explanation, error) { return api.Explanation{}, errSoon }
-
-// Key says where a key lives now.
-func (b *Balancer) Key(pool roost.PoolID, key string) (api.Key, error) { return api.Key{}, errSoon }
-
-// Table is a pool's table.
-func (b *Balancer) Table(pool roost.PoolID, rows bool) (api.Table, error) {
-	return api.Table{}, errSoon
+// put stores next, and then serves by it. The tables are stored, too, before it returns: after a change that was answered,
+// a restart moves no key.
+func (b *Balancer) put(next *roost.Edits) error {
+	err := b.keeper.save(b.edits, next)
+	if errors.Is(err, store.Conflict) {
+		return b.adopt()
+	}
+	if err != nil {
+		return &roost.ChangeError{Code: roost.CodeStoreAway, Text: err.Error()}
+	}
+	if err := b.control.Edit(b.support.ctx, next); err != nil {
+		return b.takeBack(next, err)
+	}
+	b.edits = next
+	b.keeper.settle(b.support.ctx)
+	return nil
 }
 
-// ReopenLogs opens the access log by its name again.
-func (b *Balancer) ReopenLogs() { b.access.Reopen() }
+// adopt takes what somebody else put into our store, and refuses the change that was made without knowing it.
+func (b *Balancer) adopt() error {
+	theirs, err := b.keeper.load()
+	if err != nil {
+		return &roost.ChangeError{Code: roost.CodeStoreAway, Text: err.Error()}
+	}
+	b.log.Warn("another process changed the store; its changes are taken", "revision", theirs.Rev)
+	if err := b.control.Edit(b.support.ctx, theirs); err != nil {
+		return &roost.ChangeError{Code: roost.CodeStoreAway, Text: "another process put changes into the store that cannot be used: " + err.Error()}
+	}
+	b.edits = theirs
+	return moved(theirs.Rev)
+}
+
+// takeBack puts the edits before, under a new revision, in place of those that control refused: the store must not hold
+// what is not served.
+func (b *Balancer) takeBack(next *roost.Edits, why error) error {
+	before := &roost.Edits{Rev: next.Rev + 1, Pools: b.edits.Pools}
+	if err := b.keeper.save(next, before); err != nil {
+		b.edits = next // as far as the store is concerned; control still has the edits before
+		return &roost.ChangeError{Code: roost.CodeStoreAway, Text: fmt.Sprintf("%v; and the store cannot take it back: %v", why, err)}
+	}
+	b.edits = before
+	return &roost.ChangeError{Code: roost.CodeBadChange, Text: errors.Join(why, b.control.Edit(b.support.ctx, before)).Error()}
+}
+
+func moved(rev uint64) error {
+	return &roost.ChangeError{Code: roost.CodeRevMoved, Text: fmt.Sprintf("somebody else made a change; now it is revision %d: look again", rev)}
+}
+
+// List takes what a source lists in a pool now, in place of what it listed there before.
+func (b *Balancer) List(ctx context.Context, l roost.Listing) error {
+	if err := b.begin(ctx); err != nil {
+		return err
+	}
+	defer b.turn.give()
+	if err := b.control.List(b.support.ctx, l); err != nil {
+		return err
+	}
+	b.listed = relist(b.listed, l)
+	b.keeper.settle(b.support.ctx)
+	return nil
+}
+
+// relist puts l in the place of what its source listed in its pool.
+func relist(all []roost.Listing, l roost.Listing) []roost.Listing {
+	all = slices.DeleteFunc(slices.Clone(all), func(old roost.Listing) bool {
+		return old.Pool == l.Pool && old.Source.Kind == l.Source.Kind && old.Source.From == l.Source.From
+	})
+	return append(all, l)
+}
+
+// stamped gives a hold without a time the time of now: a deadline counts from when it was said.
+func stamped(c roost.Change, now time.Time) roost.Change {
+	if h, ok := c.(roost.SetHold); ok && h.Hold.Since == (roost.Stamp{}) {
+		h.Hold.Since.Wall = uint64(now.UnixNano())
+		return h
+	}
+	return c
+}
+
+// describe says which pool a change is about, and what it is, for the log.
+func describe(c roost.Change) (pool roost.PoolID, what string) {
+	switch c := c.(type) {
+	case roost.AddNode:
+		return c.Pool, fmt.Sprintf("add node %s at %s", c.Node.ID, c.Node.Addr)
+	case roost.RemoveNode:
+		return c.Pool, fmt.Sprintf("remove node %s", c.Node)
+	case roost.SetWeight:
+		return c.Pool, fmt.Sprintf("weigh node %s %v", c.Node, float64(c.Weight)/roost.WeightOne)
+	case roost.SetHold:
+		verb := "drain"
+		if c.Hold.Kind == roost.Down {
+			verb = "take down"
+		}
+		return c.Pool, fmt.Sprintf("%s node %s", verb, c.Node)
+	case roost.LiftHold:
+		return c.Pool, fmt.Sprintf("undrain node %s", c.Node)
+	case roost.SetPin:
+		return c.Pool, fmt.Sprintf("pin key %q", c.Pin.Key)
+	case roost.RemovePin:
+		return c.Pool, fmt.Sprintf("unpin key %q", c.Key)
+	case roost.SetHomes:
+		return c.Pool, fmt.Sprintf("set homes to %d", c.Homes)
+	}
+	panic(fmt.Sprintf("serve: a change of unknown type %T", c))
+}
+
+// epoch is that of a pool's table.
+func epoch(s *roost.Snapshot, pool roost.PoolID) string {
+	for i := range s.Pools {
+		if s.Pools[i].ID == pool {
+			return s.Pools[i].Table.Epoch.String()
+		}
+	}
+	return ""
+}

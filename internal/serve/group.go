@@ -1,51 +1,51 @@
 package serve
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
 )
 
-// group owns goroutines by name and awaits their end. The zero group is ready.
+// group owns goroutines by name, ends them, and awaits their end. Make it with newGroup.
 type group struct {
+	ctx    context.Context // of all of them, until end
+	cancel context.CancelFunc
+	failed chan<- error // is told the first failure; it has room for one
 	wg     sync.WaitGroup
-	mu     sync.Mutex // guards errs and failed
+	mu     sync.Mutex // guards errs
 	errs   []error
-	failed chan<- error
 }
 
-// start runs f until it returns; its error is kept for wait.
-func (g *group) start(name string, f func() error) {
+func newGroup(failed chan<- error) *group {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &group{ctx: ctx, cancel: cancel, failed: failed}
+}
+
+// start runs f until it returns; its error is kept for end. stop ends it, and does not wait.
+func (g *group) start(name string, f func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(g.ctx)
 	g.wg.Go(func() {
-		err := f()
+		defer cancel()
+		err := f(ctx)
 		if err == nil {
 			return
 		}
 		err = fmt.Errorf("%s: %w", name, err)
 		g.mu.Lock()
-		defer g.mu.Unlock()
 		g.errs = append(g.errs, err)
-		if g.failed != nil {
-			select {
-			case g.failed <- err:
-			default: // the first failure of each group is enough to end the balancer
-			}
+		g.mu.Unlock()
+		select {
+		case g.failed <- err:
+		default: // the first failure is enough to end the balancer
 		}
 	})
+	return cancel
 }
 
-// onFail asks for the first failure, one that has happened already included. failed needs room for one.
-func (g *group) onFail(failed chan<- error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.failed = failed
-	if len(g.errs) > 0 {
-		failed <- g.errs[0]
-	}
-}
-
-// wait waits for all and returns what went wrong.
-func (g *group) wait() error {
+// end ends all, waits for them and returns what went wrong. Nothing is started afterwards.
+func (g *group) end() error {
+	g.cancel()
 	g.wg.Wait()
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -3,6 +3,10 @@ package serve
 import (
 	"fmt"
 	"math"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
 
 	"roost"
 )
@@ -35,7 +39,7 @@ func planSockets(held []socket, want []roost.Listener) (plan, error) {
 	claim := func(i int, fits func(s *socket) bool) bool {
 		for j := range held {
 			s := &held[j]
-			if !taken[j] && !s.retired && s.address == want[i].Address && fits(s) {
+			if !taken[j] && !s.retired && sameAddress(s.address, want[i].Address) && fits(s) {
 				taken[j], p.keep[i], p.ids[i] = true, j, s.id
 				return true
 			}
@@ -70,4 +74,23 @@ func planSockets(held []socket, want []roost.Listener) (plan, error) {
 		}
 	}
 	return p, nil
+}
+
+// sameAddress tells whether two addresses, as configured, mean one socket: ":80", "0.0.0.0:80" and "[::]:80" do.
+func sameAddress(a, b string) bool { return a == b || bare(a) == bare(b) }
+
+func bare(address string) string {
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		return "unix:" + filepath.Clean(path)
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		if host = ip.Unmap().String(); ip.IsUnspecified() {
+			host = ""
+		}
+	}
+	return net.JoinHostPort(host, port)
 }

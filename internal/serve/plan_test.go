@@ -32,6 +32,7 @@ func TestASocketIsKeptByItsAddressWhateverElseChanges(t *testing.T) {
 		{"renamed and in another order", held, listeners(":82", ":80", ":81"), []int{2, 0, 1}, []roost.ListenerID{2, 0, 1}, nil},
 		{"one gone, one new", held, listeners(":80", ":90", ":82"), []int{0, -1, 2}, []roost.ListenerID{0, 3, 2}, []int{1}},
 		{"a retired one is not kept", []socket{{id: 0, address: ":80", retired: true}}, listeners(":80"), []int{-1}, []roost.ListenerID{1}, nil},
+		{"every interface has several names", []socket{{id: 0, address: ":80"}, {id: 1, address: "[::1]:81"}}, listeners("[::]:80", "[0::1]:81"), []int{0, 1}, []roost.ListenerID{0, 1}, nil},
 		{"an id is free again once its socket is forgotten", []socket{{id: 1, address: ":81"}}, listeners(":81", ":90", ":91"), []int{0, -1, -1}, []roost.ListenerID{1, 0, 2}, nil},
 		{"names tell port 0 apart", []socket{{id: 0, address: ":0", name: "l1"}, {id: 1, address: ":0", name: "l0"}}, listeners(":0", ":0", ":0"), []int{1, 0, -1}, []roost.ListenerID{1, 0, 2}, nil},
 	} {

@@ -1,11 +1,12 @@
 // Package serve joins the rooms into a running balancer: control publishes snapshots, the engine carries traffic by
-// them, probes feed health, admin shows it all.
+// them, probes feed health, a store keeps what operators changed, admin shows it all. It changes while it runs: by an
+// operator's change, by a reload, and by an upgrade, which gives all sockets to a new process.
 //
 // Guarantee: Run returns only after every goroutine it started has ended, and no accepted request is cut before the
-// drain deadline.
+// drain deadline. A change or reload happens whole or not at all; a store that fails stops changes, never traffic.
 //
 // Trap: rooms that serve serves do not know each other; a new connection between two of them belongs here and nowhere
-// else.
+// else. Whatever changes what is served takes the turn first.
 package serve
 
 import (
@@ -13,18 +14,18 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"roost"
-	"roost/internal/access"
 	"roost/internal/admin"
 	"roost/internal/config"
 	"roost/internal/control"
 	"roost/internal/listen"
 	"roost/internal/probe"
 	"roost/internal/std"
+	"roost/internal/upgrade"
 )
 
 // Options are what a balancer is given beside its configuration.
@@ -36,13 +37,17 @@ type Options struct {
 	Load func() (*roost.Config, config.Diagnostics, error)
 	// Record is given each finished exchange, on the request path; what it points to dies with the call. Nil: nobody asks.
 	Record func(*roost.Record)
-	// Listening is called once all listeners are open and the first table is published, with each listener's name and
-	// real address, in the order of the configuration. Nil: nobody asks.
+	// Listening is called once traffic is taken, with each listener's name and real address, in the order of the
+	// configuration. Nil: nobody asks.
 	Listening func([]roost.ListenerStatus)
 	// Drain bounds the wait for requests in flight after the context ended; 0 means DefaultDrain.
 	Drain time.Duration
 	// UpgradeDrain bounds how long connections may stay here after an upgrade; 0 means DefaultUpgradeDrain.
 	UpgradeDrain time.Duration
+
+	Inherited *listen.Inherited // sockets that the process was started with; nil: none
+	Parent    *upgrade.Parent   // the process that this one replaces; nil: none
+	Program   *upgrade.Options  // what an upgrade starts; nil: there is none
 }
 
 // DefaultDrain is how long an ending balancer waits for its requests: below the 30 s after which Kubernetes kills and
@@ -67,25 +72,42 @@ func Run(ctx context.Context, cfg *roost.Config, o Options) error {
 
 // Balancer is one balancer; all it owns is opened by Open and ended by Run.
 type Balancer struct {
-	cfg     *roost.Config
 	o       Options
-	log     *slog.Logger
 	started time.Time
+	logs    *logHandler
+	events  *admin.Events
+	log     *slog.Logger
+	first   *next // what Open opened and Run installs
 
-	snap     atomic.Pointer[roost.Snapshot]
-	control  *control.Loop
-	prober   *probe.Prober
-	engine   *std.Engine
-	access   *access.Log
-	metrics  *admin.Metrics
-	fronts   []front
-	admin    net.Listener
-	draining atomic.Bool
-}
+	snap    atomic.Pointer[roost.Snapshot]
+	control *control.Loop
+	prober  *probe.Prober
+	engine  *std.Engine
+	keeper  *keeper
+	metrics *admin.Metrics
+	admin   *admin.Server
+	access  accessLog
+	token   atomic.Pointer[admin.Token]
 
-// front is an open listener and its certificates.
-type front struct {
-	ln    net.Listener
-	certs *listen.Certs // nil: clear text
-	conf  *roost.Listener
+	support *group          // what traffic rests on
+	traffic *group          // what takes traffic
+	broken  <-chan error    // the first failure of a part
+	handed  chan struct{}   // closed when another process serves in our place
+	hurried context.Context // ends when an end may take no time any more
+	ending  context.Context // ends when Run begins to end
+	hurry   context.CancelFunc
+	end     context.CancelFunc
+
+	draining  atomic.Bool
+	upgrading atomic.Bool // and, after it, for ever
+
+	turn   turn            // guards the three below, and who may write what mu guards
+	edits  *roost.Edits    // as the store has them
+	listed []roost.Listing // by source and pool
+	doors  []*door
+
+	mu       sync.Mutex // guards the three below, and what fronts say of it
+	cfg      *roost.Config
+	fronts   []*front // in the order of the configuration, then retired ones
+	reloaded roost.ReloadStatus
 }

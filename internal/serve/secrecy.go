@@ -1,0 +1,87 @@
+package serve
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+
+	"roost"
+	"roost/internal/listen"
+)
+
+// secrecy is the TLS of an open socket. A reload may turn it on and off and change all of it, while the socket stays.
+type secrecy struct {
+	on    atomic.Bool
+	shown atomic.Pointer[shown] // the last one also when it is off, for handshakes that began before
+	// outer lives as long as the socket, and the ticket keys in it: sessions resume over reloads.
+	outer *tls.Config
+}
+
+// shown is what handshakes show under one configuration.
+type shown struct {
+	want   roost.TLS
+	http2  bool
+	certs  *listen.Certs
+	conf   *tls.Config
+	forget func() // ends following the files of certs
+}
+
+func newSecrecy() *secrecy {
+	s := &secrecy{}
+	s.outer = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.shown.Load().conf, nil }}
+	return s
+}
+
+// conf is what a new connection is to speak; nil is clear text.
+func (s *secrecy) conf() *tls.Config {
+	if !s.on.Load() {
+		return nil
+	}
+	return s.outer
+}
+
+// now is what is shown now; nil is clear text.
+func (s *secrecy) now() *shown {
+	if !s.on.Load() {
+		return nil
+	}
+	return s.shown.Load()
+}
+
+// next makes what is to be shown when want is configured, and changes nothing yet. Certificates that are shown already are
+// not read again; they follow their files by themselves.
+func (s *secrecy) next(want *roost.TLS, http2 bool, log *slog.Logger) (*shown, error) {
+	if want == nil {
+		return nil, nil
+	}
+	n := &shown{want: *want, http2: http2}
+	if now := s.now(); now != nil && slices.Equal(now.want.Certificates, want.Certificates) {
+		if now.want.MinVersion == want.MinVersion && now.http2 == http2 {
+			return now, nil
+		}
+		n.certs, n.forget = now.certs, now.forget
+	} else {
+		var err error
+		if n.certs, err = listen.OpenCerts(want.Certificates, log); err != nil {
+			return nil, err
+		}
+	}
+	n.conf = n.certs.TLS(want.MinVersion, http2)
+	return n, nil
+}
+
+// use shows n, made by next, from now on. follow follows certificates until forget.
+func (s *secrecy) use(n *shown, follow func(*listen.Certs) (forget func())) {
+	before := s.now()
+	if n != nil {
+		if before == nil || before.certs != n.certs {
+			n.forget = follow(n.certs)
+		}
+		s.shown.Store(n)
+	}
+	s.on.Store(n != nil)
+	if before != nil && (n == nil || n.certs != before.certs) {
+		before.forget()
+	}
+}
