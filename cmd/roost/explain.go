@@ -1,62 +1,103 @@
 package main
 
 import (
-	"encoding/json"
+	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"roost"
 	"roost/internal/api"
+	"roost/internal/client"
 	"roost/internal/control"
 	"roost/internal/explain"
 )
 
 func explainCommand() *cobra.Command {
+	var o online
 	var s source
 	var q api.Request
-	var output string
 	cmd := &cobra.Command{
 		Use:   "explain [flags] URL",
 		Short: "Say where a request would go, and why",
-		Long:  "Explain prints route, key, homes and choice for one request, by the configuration given.",
-		Example: "  roost explain -H 'X-Org: acme' http://localhost/rooms/7 -c roost.yaml\n" +
+		Long: "Explain prints route, key, homes with their loads, choice and why for one request, as the running balancer would treat it\n" +
+			"now. With a configuration, by -c or --nodes, it asks none: it says what a balancer would do that starts with that.",
+		Example: "  roost explain -H 'X-Org: acme' http://localhost/rooms/7\n" +
+			"  roost explain -c roost.yaml http://localhost/rooms/7\n" +
 			"  roost explain --nodes a:9001,b:9002,c:9003 /r/app/hello",
-		Args: cobra.ExactArgs(1),
+		Args:              arguments(1, 1),
+		ValidArgsFunction: cobra.NoFileCompletions,
 	}
+	o.register(cmd.Flags())
 	s.register(cmd.Flags())
 	cmd.Flags().StringArrayVarP(&q.Fields, "header", "H", nil, "a field of the request, 'Name: value'; repeatable")
 	cmd.Flags().StringVarP(&q.Method, "method", "X", "GET", "the request's method")
 	cmd.Flags().StringVar(&q.Listener, "on", "", "name of the listener that takes the request (default the first)")
 	cmd.Flags().StringVar(&q.Client, "client", explain.DefaultClient, "address of the client")
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if output != "text" && output != "json" {
-			return usage("-o: %q is not known; write text or json", output)
+		q.URL = args[0]
+		c, err := o.client()
+		if err != nil {
+			return err
 		}
 		if _, err := netip.ParseAddr(q.Client); err != nil {
 			return usage("--client: %q is not an address", q.Client)
 		}
-		q.URL = args[0]
-		cfg, err := s.load(cmd.Flags(), cmd.ErrOrStderr())
+		var a *api.Explanation
+		switch offline := configured(cmd.Flags()); {
+		case offline && (o.socket != "" || o.url != ""):
+			return usage("give a configuration or a balancer: with a configuration none is asked")
+		case offline:
+			a, err = explainFile(cmd, &s, q)
+		default:
+			a, err = explainLive(cmd.Context(), c, q)
+		}
 		if err != nil {
 			return err
 		}
-		snap, err := control.Assemble(cfg)
-		if err != nil {
-			return &failure{code: exitFail, err: fmt.Errorf("build the tables: %w", err)}
+		if o.output == "json" {
+			return asJSON(cmd.OutOrStdout(), a)
 		}
-		a, err := explain.Explain(snap, q, false)
-		if err != nil {
-			return usage("%w", err)
-		}
-		if output == "text" {
-			explain.Text(cmd.OutOrStdout(), a)
-			return nil
-		}
-		e := json.NewEncoder(cmd.OutOrStdout())
-		e.SetIndent("", "  ")
-		return e.Encode(a)
+		explain.Text(cmd.OutOrStdout(), a)
+		return nil
 	}
 	return cmd
+}
+
+// configured tells whether flags were given that make a configuration.
+func configured(fs *pflag.FlagSet) (given bool) {
+	mine := pflag.NewFlagSet("", pflag.ContinueOnError)
+	new(source).register(mine)
+	mine.VisitAll(func(f *pflag.Flag) { given = given || fs.Changed(f.Name) })
+	return given
+}
+
+// explainFile explains by the snapshot with which a balancer would start.
+func explainFile(cmd *cobra.Command, s *source, q api.Request) (*api.Explanation, error) {
+	cfg, err := s.load(cmd.Flags(), cmd.ErrOrStderr())
+	if err != nil {
+		return nil, err
+	}
+	snap, err := control.Assemble(cfg)
+	if err != nil {
+		return nil, &failure{exitFail, fmt.Errorf("build the tables: %w", err)}
+	}
+	a, err := explain.Explain(snap, q, false)
+	if err != nil {
+		return nil, usage("%w", err)
+	}
+	return a, nil
+}
+
+// explainLive lets the running balancer explain.
+func explainLive(ctx context.Context, c *client.Client, q api.Request) (*api.Explanation, error) {
+	a, err := c.Explain(ctx, q)
+	var p *client.Problem
+	if errors.As(err, &p) && p.Problem.Code == roost.CodeBadChange {
+		return nil, usage("%w", err) // as it would be by a file
+	}
+	return a, failed(err)
 }

@@ -17,9 +17,11 @@ import (
 
 // Exit codes, the same for every command.
 const (
-	exitOK    = 0
-	exitFail  = 1 // it was understood and did not succeed
-	exitUsage = 2 // it was not understood, or cannot be read
+	exitOK     = 0
+	exitFail   = 1 // it was understood and did not succeed
+	exitUsage  = 2 // it was not understood, or cannot be read
+	exitWait   = 3 // it was accepted, but --wait ended before it was done
+	exitNobody = 4 // no balancer answers
 )
 
 func main() {
@@ -51,9 +53,16 @@ func usage(format string, args ...any) error {
 // run is the whole program but for signals and exit.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
-		Use:           "roost",
-		Short:         "A load balancer that keeps what belongs together together",
-		Long:          "Roost brings all traffic of a key (a function, tenant, room, device group, session) home to the same few servers.",
+		Use:   "roost",
+		Short: "A load balancer that keeps what belongs together together",
+		Long: "Roost brings all traffic of a key (a function, tenant, room, device group, session) home to the same few servers.\n\n" +
+			"'serve' runs it. All commands that look and change ask the balancer that runs on this machine, over its unix socket;\n" +
+			"--admin-url asks another. They take -o json, and end with 0 when the wish is met, 1 when it was understood and not done,\n" +
+			"2 when it was not understood, 3 when --wait ended before it was done, 4 when no balancer answers.",
+		Example: "  roost serve --listen :8080 --nodes a:9001,b:9002,c:9003\n" +
+			"  roost status\n" +
+			"  roost explain http://localhost:8080/r/app/hello\n" +
+			"  roost nodes drain a:9001 --wait",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       version(),
@@ -64,7 +73,23 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage("%w; see '%s --help'", err, cmd.CommandPath())
 	})
-	root.AddCommand(serveCommand(), checkCommand(), explainCommand(), demoCommand(), versionCommand())
+	for _, g := range []struct {
+		id, title string
+		commands  []*cobra.Command
+	}{
+		{"run", "Run:", []*cobra.Command{serveCommand(), demoCommand()}},
+		{"look", "Look:", []*cobra.Command{statusCommand(), explainCommand(), tableCommand(), configCommand(), eventsCommand()}},
+		{"change", "Change:", []*cobra.Command{nodesCommand(), poolsCommand(), keysCommand(), reloadCommand(), upgradeCommand()}},
+		{"tools", "Tools:", []*cobra.Command{checkCommand(), versionCommand()}},
+	} {
+		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+		for _, c := range g.commands {
+			c.GroupID = g.id
+		}
+		root.AddCommand(g.commands...)
+	}
+	root.SetHelpCommandGroupID("tools")
+	root.SetCompletionCommandGroupID("tools")
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
@@ -77,15 +102,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "roost: "+text)
 	}
 	return f.code
-}
-
-func versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  cobra.NoArgs,
-		Run:   func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), "roost "+version()) },
-	}
 }
 
 // version is what the build knows of itself.
