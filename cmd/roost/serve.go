@@ -1,10 +1,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,7 +17,9 @@ import (
 
 	"roost"
 	"roost/internal/config"
+	"roost/internal/listen"
 	"roost/internal/serve"
+	"roost/internal/upgrade"
 )
 
 // source is where a command's configuration comes from: a file, or flags alone.
@@ -83,33 +90,101 @@ func (s *source) load(fs *pflag.FlagSet, stderr io.Writer) (*roost.Config, error
 
 func serveCommand() *cobra.Command {
 	var s source
-	var drain time.Duration
+	o := serve.Options{Version: version()}
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Balance traffic",
+		Long: "Serve balances until SIGTERM or Ctrl-C; then it lets requests in flight end, and a second signal cuts them off.\n" +
+			"SIGHUP reads the configuration file again, as a change of it does by itself. SIGUSR1 opens the access log by its name\n" +
+			"again, after it was rotated.",
 		Example: "  roost serve --listen :8080 --nodes a:9001,b:9002,c:9003\n" +
 			"  roost serve --nodes a:9001,b:9002 --key header:X-Org --health /healthz\n" +
 			"  roost serve -c roost.yaml",
 		Args: cobra.NoArgs,
 	}
 	s.register(cmd.Flags())
-	cmd.Flags().DurationVar(&drain, "drain", serve.DefaultDrain, "how long requests in flight may take to end after SIGTERM")
+	cmd.Flags().DurationVar(&o.Drain, "drain", serve.DefaultDrain, "how long requests in flight may take to end after SIGTERM")
+	cmd.Flags().DurationVar(&o.UpgradeDrain, "upgrade-drain", serve.DefaultUpgradeDrain, "how long connections may stay with this process after an upgrade")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if drain <= 0 {
-			return usage("--drain: %v is not a time to wait; write for example 25s", drain)
+		for name, d := range map[string]time.Duration{"drain": o.Drain, "upgrade-drain": o.UpgradeDrain} {
+			if d <= 0 {
+				return usage("--%s: %v is not a time to wait; write for example 25s", name, d)
+			}
 		}
-		cfg, err := s.load(cmd.Flags(), cmd.ErrOrStderr())
-		if err != nil {
-			return err
+		signals := listenToSignals()
+		defer signal.Stop(signals)
+		parent := upgrade.FromParent()
+		err := s.serve(cmd, o, parent, signals)
+		if err != nil && err.Error() != "" { // else the diagnostics on standard error say it
+			parent.Fail(err)
 		}
-		err = serve.Run(cmd.Context(), cfg, serve.Options{Version: version(), LogTo: cmd.ErrOrStderr(), Drain: drain})
-		if errors.Is(err, serve.ErrCut) {
-			return &failure{code: exitFail, err: err}
-		}
-		if err != nil {
-			return &failure{code: exitFail, err: fmt.Errorf("serve: %w", err)}
-		}
-		return nil
+		return err
 	}
 	return cmd
+}
+
+func (s *source) serve(cmd *cobra.Command, o serve.Options, parent *upgrade.Parent, signals <-chan os.Signal) error {
+	inherited, err := listen.Inherit()
+	if err != nil {
+		return &failure{code: exitFail, err: fmt.Errorf("serve: %w", err)}
+	}
+	cfg, err := s.load(cmd.Flags(), cmd.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	if s.file != "" {
+		o.Load = func() (*roost.Config, config.Diagnostics, error) { return config.Load(s.file) }
+	}
+	o.LogTo, o.Inherited, o.Parent, o.Program = cmd.ErrOrStderr(), inherited, parent, &upgrade.Options{}
+	b, err := serve.Open(cfg, o)
+	if err == nil {
+		err = steer(cmd.Context(), b, signals)
+	}
+	switch {
+	case errors.Is(err, serve.ErrCut):
+		return &failure{code: exitFail, err: err}
+	case err != nil:
+		return &failure{code: exitFail, err: fmt.Errorf("serve: %w", err)}
+	}
+	return nil
+}
+
+// listenToSignals takes the signals that mean something to a balancer; it is called before anything that takes time, because
+// SIGHUP would end the program.
+func listenToSignals() chan os.Signal {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1)
+	return signals
+}
+
+// steer runs b until ctx ends, and does what signals say. The first one that ends the program ends ctx, in main; the second
+// is a hurry, and a third is the system's to handle.
+func steer(ctx context.Context, b *serve.Balancer, signals <-chan os.Signal) error {
+	running, ended := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for ends := 0; ; {
+			var s os.Signal
+			select {
+			case <-running.Done():
+				return
+			case s = <-signals:
+			}
+			switch s {
+			case syscall.SIGHUP:
+				b.Reload(running, serve.BySignal, false)
+			case syscall.SIGUSR1:
+				b.ReopenLogs()
+			default:
+				if ends++; ends == 2 {
+					signal.Reset(os.Interrupt, syscall.SIGTERM)
+					b.Hurry()
+				}
+			}
+		}
+	})
+	err := b.Run(ctx)
+	ended()
+	wg.Wait()
+	return err
 }

@@ -111,6 +111,12 @@ func (a *accessLog) use(l *access.Log, g *group) {
 // dropped is how many lines were lost since the start.
 func (a *accessLog) dropped() uint64 { return a.past.Load() + a.now.Load().Dropped() }
 
+// ReopenLogs opens the access log by its name again, after it was rotated.
+func (b *Balancer) ReopenLogs() {
+	b.log.Info("opening the access log again", "file", b.config().Log.Access)
+	b.access.now.Load().Reopen()
+}
+
 // closeLog closes a log that was opened and is not going to be used.
 func closeLog(l *access.Log) {
 	ended, end := context.WithCancel(context.Background())

@@ -34,7 +34,7 @@ func Open(cfg *roost.Config, o Options) (*Balancer, error) {
 
 func openWith(cfg *roost.Config, o Options, open func(path string) (store.Store, error)) (*Balancer, error) {
 	broken := make(chan error, 1)
-	b := &Balancer{o: o, started: time.Now(), turn: make(turn, 1), logs: newLogHandler(o.LogTo), cfg: &roost.Config{},
+	b := &Balancer{o: o, started: time.Now(), turn: make(turn, 1), listed: o.Listed, logs: newLogHandler(o.LogTo), cfg: &roost.Config{},
 		broken: broken, handed: make(chan struct{}), support: newGroup(broken), traffic: newGroup(broken)}
 	b.o.Drain, b.o.UpgradeDrain = cmp.Or(o.Drain, DefaultDrain), cmp.Or(o.UpgradeDrain, DefaultUpgradeDrain)
 	b.hurried, b.hurry = context.WithCancel(context.Background())

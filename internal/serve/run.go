@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,9 @@ func (b *Balancer) Run(ctx context.Context) error {
 // start publishes the first snapshot, and only then takes traffic.
 func (b *Balancer) start() error {
 	err := b.control.Edit(b.support.ctx, b.edits)
+	for _, l := range b.listed {
+		err = cmp.Or(err, b.control.List(b.support.ctx, l))
+	}
 	if err == nil {
 		err = b.control.Configure(b.support.ctx, b.first.cfg)
 	}

@@ -35,6 +35,8 @@ type Options struct {
 	LogTo io.Writer
 	// Load reads the configuration again, for a reload. Nil: it came from flags alone, and there is nothing to read.
 	Load func() (*roost.Config, config.Diagnostics, error)
+	// Listed is what other sources list already, so that the first snapshot has it. List brings what they list later.
+	Listed []roost.Listing
 	// Record is given each finished exchange, on the request path; what it points to dies with the call. Nil: nobody asks.
 	Record func(*roost.Record)
 	// Listening is called once traffic is taken, with each listener's name and real address, in the order of the
