@@ -309,9 +309,6 @@ func (x *Exchange) translate(p *roost.PoolView) {
 	}
 }
 
-// Rest lets go of the snapshot and the peer when the exchange is over. Engines keep exchanges for the next request.
-func (x *Exchange) Rest() { x.lv, x.peer, x.Pool = nil, nil, nil }
-
 // Refused is the answer when Choose makes no attempt: what went wrong before, if something did.
 func (x *Exchange) Refused(r roost.Refusal) Reply {
 	if x.fault != roost.NoFault {

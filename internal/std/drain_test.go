@@ -83,6 +83,7 @@ func TestADrainUnderLoadFailsNoAcceptedRequest(t *testing.T) {
 }
 
 func TestADrainClosesIdleConnectionsAndWaitsForBusyOnes(t *testing.T) {
+	t.Parallel()
 	began, finish := make(chan bool), make(chan bool)
 	n := node(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {

@@ -248,6 +248,33 @@ func TestFaultsOfHTTP2NodesArePrecise(t *testing.T) {
 	}
 }
 
+// What a node thinks of one request says nothing of the node, whatever a client sends: only a connection that breaks does.
+func TestAStreamThatANodeResetsIsNoBrokenConnection(t *testing.T) {
+	n := h2node(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/panics" {
+			panic(http.ErrAbortHandler)
+		}
+	})
+	p := start(t, func(s *setup) { s.p.Protocol = roost.ProtocolH2C }, n)
+	live := p.first.Pools[0].Nodes[0].Live
+	for i, c := range []struct {
+		target string
+		errors uint64
+	}{{"/%zz", 0}, {"/%zz", 0}, {"/panics", 1}} {
+		_, br := p.send(crlf("POST "+c.target+" HTTP/1.1", "Host: h", "Content-Length: 1") + "x")
+		res, body := readAnswer(t, br, "POST")
+		if res.StatusCode != 502 || !strings.Contains(body, "node_reset") {
+			t.Errorf("%s: %d %q", c.target, res.StatusCode, body)
+		}
+		if live.Broken.Load() != 0 || live.Errors.Load() != c.errors || live.Requests.Load() != uint64(i+1) {
+			t.Errorf("%s: %d broken, %d errors of %d requests", c.target, live.Broken.Load(), live.Errors.Load(), live.Requests.Load())
+		}
+	}
+	if p.first.Pools[0].Live.Retries.Load() != 0 {
+		t.Error("a malformed request was tried again")
+	}
+}
+
 func TestManyStreamsAtOnce(t *testing.T) {
 	n := h2node(t, func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)

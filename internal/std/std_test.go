@@ -23,8 +23,11 @@ type proxy struct {
 	e      *Engine
 	addr   string
 	snap   *atomic.Pointer[roost.Snapshot]
+	first  *roost.Snapshot // later ones have its counters
+	ctx    context.Context
 	cancel context.CancelFunc
 	served chan error
+	all    sync.WaitGroup // Serve's
 
 	mu      sync.Mutex
 	records []roost.Record
@@ -86,9 +89,10 @@ func start(t testing.TB, change func(*setup), nodes ...string) *proxy {
 	if change != nil {
 		change(set)
 	}
-	p := &proxy{t: t, snap: &atomic.Pointer[roost.Snapshot]{}, served: make(chan error, 1)}
+	p := &proxy{t: t, snap: &atomic.Pointer[roost.Snapshot]{}}
 	p.seen = sync.NewCond(&p.mu)
-	p.snap.Store(snapshot(set, nodes...))
+	p.first = snapshot(set, nodes...)
+	p.snap.Store(p.first)
 	p.e = New(Options{Snapshot: p.snap, Record: p.record, Log: slog.New(slog.NewTextHandler(testWriter{t}, nil))})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -98,11 +102,17 @@ func start(t testing.TB, change func(*setup), nodes ...string) *proxy {
 	if set.wrap != nil {
 		ln = set.wrap(ln)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	p.cancel = cancel
-	go func() { p.served <- p.e.Serve(ctx, ln, 0, func() *tls.Config { return set.tls }) }()
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.served = p.serve(ln, 0, func() *tls.Config { return set.tls })
 	t.Cleanup(p.stop)
 	return p
+}
+
+// serve serves one more listener until the test ends. What it returns has Serve's error when that is over.
+func (p *proxy) serve(ln net.Listener, id roost.ListenerID, conf func() *tls.Config) (served chan error) {
+	served = make(chan error, 1)
+	p.all.Go(func() { served <- p.e.Serve(p.ctx, ln, id, conf) })
+	return served
 }
 
 func (p *proxy) stop() {
@@ -111,11 +121,12 @@ func (p *proxy) stop() {
 		p.t.Errorf("Serve: %v", err)
 	}
 	p.served <- nil
+	p.all.Wait()
 	p.e.nodes.close()
 	if n := p.e.Panics.Load(); n > 0 {
 		p.t.Errorf("%d panics", n)
 	}
-	pool := &p.snap.Load().Pools[0]
+	pool := &p.first.Pools[0]
 	if n := pool.Live.InFlight.Load(); n != 0 {
 		p.t.Errorf("%d requests still counted in flight", n)
 	}

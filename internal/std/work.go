@@ -62,7 +62,6 @@ func (k *work) rest() {
 		panic(p)
 	}
 	k.c, k.n, k.set = nil, nil, nil
-	k.x.Rest()
 	k.head, k.out, k.up.out, k.up.held = kept(k.head), kept(k.out), kept(k.up.out), kept(k.up.held)
 	k.e.works.Put(k)
 }
