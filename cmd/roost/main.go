@@ -27,7 +27,7 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal is nobody's: it ends the program at once, unless a command asks for it
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	code := run(ctx, calledAs(os.Args[0], os.Args[1:]), os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
@@ -75,7 +75,7 @@ func program() *cobra.Command {
 		id, title string
 		commands  []*cobra.Command
 	}{
-		{"run", "Run:", []*cobra.Command{serveCommand(), demoCommand()}},
+		{"run", "Run:", []*cobra.Command{serveCommand(), fnlbCommand(), demoCommand()}},
 		{"look", "Look:", []*cobra.Command{statusCommand(), explainCommand(), tableCommand(), configCommand(), eventsCommand()}},
 		{"change", "Change:", []*cobra.Command{nodesCommand(), poolsCommand(), keysCommand(), reloadCommand(), upgradeCommand()}},
 		{"tools", "Tools:", []*cobra.Command{checkCommand(), versionCommand()}},
