@@ -2,6 +2,8 @@ package admin
 
 import (
 	"fmt"
+	"maps"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -43,6 +45,17 @@ var (
 	brokenDesc          = desc("node_broken_total", "Connections that broke before a whole response head.", "pool", "node")
 	errorsDesc          = desc("node_errors_total", "Responses of the node with a status of 500 or more.", "pool", "node")
 
+	nodeDutyDesc = desc("node_duty", "1 for what operators say of the node: up, joining, draining or down.", "pool", "node", "duty")
+
+	reloadOKDesc   = desc("config_last_reload_success", "Whether the last reload was done; 0: the configuration in use is the one before.")
+	reloadAtDesc   = desc("config_last_reload_timestamp_seconds", "When the last reload was tried, in seconds since 1970.")
+	reloadsDesc    = desc("config_reloads_total", "Reloads, by who asked (start, signal, api, file) and by result (done, refused).", "by", "result")
+	mistakesDesc   = desc("config_error_info", "The mistakes for which the last reload was refused, the first twenty.", "file", "line", "column", "code")
+	storeUpDesc    = desc("store_up", "0 when the store takes no changes now. Traffic goes on.")
+	revisionDesc   = desc("revision", "Revision of what was changed through the API.")
+	eventsDesc     = desc("events_total", "Operators' log lines of level info and above.", "level")
+	adminCallsDesc = desc("admin_requests_total", "Answers of the admin listeners, by class of status.", "code_class")
+
 	droppedDesc = desc("access_log_dropped_total", "Lines that the access log lost.")
 	configDesc  = desc("config_info", "Digest of the configuration in use.", "digest")
 	buildDesc   = desc("build_info", "Version of this balancer.", "version")
@@ -61,9 +74,18 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	st := m.sources.Status()
 	gauge(ch, buildDesc, 1, st.Version)
 	gauge(ch, configDesc, 1, st.Config)
-	for _, l := range st.Listeners {
-		collectCerts(ch, l)
+	m.collectReloads(ch, &st.Reload)
+	gauge(ch, storeUpDesc, one(st.Store.Fault == ""))
+	gauge(ch, revisionDesc, float64(st.Revision))
+	if m.sources.Events != nil {
+		for level, n := range m.sources.Events.ring.counted() {
+			counter(ch, eventsDesc, n, level)
+		}
 	}
+	for class := range m.admin {
+		some(ch, adminCallsDesc, &m.admin[class], className(class))
+	}
+	collectCerts(ch, st.Listeners)
 	for i := range st.Pools {
 		collectPool(ch, &st.Pools[i])
 	}
@@ -80,15 +102,20 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 // collectCounts sends what Observe counted. Series without a count are left out, or each route would have 84 of them.
 func (m *Metrics) collectCounts(ch chan<- prometheus.Metric) {
 	t := m.table.Load()
+	sent := map[*listener]bool{}
 	for _, l := range t.listeners {
-		for route, w := range l.rows {
+		if sent[l] {
+			continue // two of one name
+		}
+		sent[l] = true
+		for to, w := range l.rows {
 			for class := range w.requests {
 				for why := range w.requests[class] {
-					some(ch, requestsDesc, &w.requests[class][why], l.name, route, w.pool, className(class), roost.Why(why).String())
+					some(ch, requestsDesc, &w.requests[class][why], l.name, to.route, to.pool, className(class), roost.Why(why).String())
 				}
 			}
-			some(ch, bytesInDesc, &w.bytesIn, l.name, route, w.pool)
-			some(ch, bytesOutDesc, &w.bytesOut, l.name, route, w.pool)
+			some(ch, bytesInDesc, &w.bytesIn, l.name, to.route, to.pool)
+			some(ch, bytesOutDesc, &w.bytesOut, l.name, to.route, to.pool)
 		}
 		some(ch, refusalsDesc, &l.refusals[0], l.name, "other")
 		for code, i := range m.reasons {
@@ -113,14 +140,60 @@ func className(class int) string {
 	return fmt.Sprintf("%dxx", class)
 }
 
-func collectCerts(ch chan<- prometheus.Metric, l roost.ListenerStatus) {
-	sent := map[string]bool{} // a file may be listed twice, a series may not
-	for _, c := range l.Certificates {
-		if !sent[c.File] {
-			gauge(ch, certDesc, float64(c.NotAfter.Unix()), l.Name, c.File)
+// maxMistakeSeries bounds the series of one bad configuration; the log and the API tell all of them.
+const maxMistakeSeries = 20
+
+func (m *Metrics) collectReloads(ch chan<- prometheus.Metric, last *roost.ReloadStatus) {
+	m.mu.Lock()
+	counts := maps.Clone(m.reloads)
+	m.mu.Unlock()
+	for kind, n := range counts {
+		result := "refused"
+		if kind.ok {
+			result = "done"
 		}
-		sent[c.File] = true
+		counter(ch, reloadsDesc, n, kind.by, result)
 	}
+	if last.At.IsZero() {
+		return // none yet
+	}
+	gauge(ch, reloadOKDesc, one(last.OK))
+	gauge(ch, reloadAtDesc, float64(last.At.UnixMilli())/1000)
+	sent := map[[4]string]bool{} // one place may have two mistakes of a kind, a series may not
+	for _, e := range last.Errors {
+		labels := [4]string{e.File, place(e.Line), place(e.Column), e.Code}
+		if !sent[labels] && len(sent) < maxMistakeSeries {
+			gauge(ch, mistakesDesc, 1, labels[:]...)
+			sent[labels] = true
+		}
+	}
+}
+
+// place is a line or a column; mistakes in flags have none.
+func place(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
+}
+
+func collectCerts(ch chan<- prometheus.Metric, listeners []roost.ListenerStatus) {
+	sent := map[[2]string]bool{} // a file may be listed twice, and a name while its listener moves; a series may not
+	for _, l := range listeners {
+		for _, c := range l.Certificates {
+			if labels := [2]string{l.Name, c.File}; !sent[labels] {
+				gauge(ch, certDesc, float64(c.NotAfter.Unix()), l.Name, c.File)
+				sent[labels] = true
+			}
+		}
+	}
+}
+
+func one(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
 }
 
 func collectPool(ch chan<- prometheus.Metric, p *roost.PoolStatus) {
@@ -138,11 +211,8 @@ func collectPool(ch chan<- prometheus.Metric, p *roost.PoolStatus) {
 	for i := range p.Nodes {
 		n := &p.Nodes[i]
 		node := string(n.ID)
-		up := 1.0
-		if n.Verdict == roost.Dead.String() {
-			up = 0
-		}
-		gauge(ch, nodeUpDesc, up, pool, node)
+		gauge(ch, nodeUpDesc, one(n.Verdict != roost.Dead.String()), pool, node)
+		gauge(ch, nodeDutyDesc, 1, pool, node, n.Duty)
 		gauge(ch, nodeWeightDesc, n.Effective, pool, node)
 		gauge(ch, nodePressureDesc, n.Pressure, pool, node)
 		gauge(ch, nodeInFlightDesc, float64(n.InFlight), pool, node)

@@ -36,7 +36,16 @@ type Metrics struct {
 	registry *prometheus.Registry
 	table    atomic.Pointer[table]
 
-	mu sync.Mutex // one Configure at a time
+	admin [classes]atomic.Uint64 // answers of a Server, by class
+
+	mu      sync.Mutex // guards reloads, and lets one Configure run at a time
+	reloads map[reload]uint64
+}
+
+// reload is a kind of reload.
+type reload struct {
+	by string
+	ok bool
 }
 
 // table is where counts go under one configuration. It is immutable; the counters that it points to are handed from one
@@ -50,13 +59,15 @@ type table struct {
 // listener is one listener's counters.
 type listener struct {
 	name     string
-	rows     map[string]*row // by route name; "" when none matched
-	refusals []atomic.Uint64 // by Metrics.reasons
+	rows     map[routing]*row // the zero routing when no route matched
+	refusals []atomic.Uint64  // by Metrics.reasons
 }
 
-// row is what is counted of one route on one listener.
+// routing is a route, and the pool it led to: one that is out of the configuration may still be told of with another pool.
+type routing struct{ route, pool string }
+
+// row is what is counted of one routing on one listener.
 type row struct {
-	pool              string
 	requests          [classes][whys]atomic.Uint64
 	bytesIn, bytesOut atomic.Uint64
 	whole             *histogram // of the route, over all listeners
@@ -70,7 +81,7 @@ const (
 
 // NewMetrics returns Metrics that know no listener yet.
 func NewMetrics(s Sources) *Metrics {
-	m := &Metrics{sources: s, reasons: map[string]int{}, registry: prometheus.NewRegistry()}
+	m := &Metrics{sources: s, reasons: map[string]int{}, reloads: map[reload]uint64{}, registry: prometheus.NewRegistry()}
 	for _, code := range s.Reasons {
 		if _, twice := m.reasons[code]; !twice {
 			m.reasons[code] = len(m.reasons) + 1
@@ -84,7 +95,8 @@ func NewMetrics(s Sources) *Metrics {
 }
 
 // Configure takes the listeners, by ListenerID, and their routes. Call it before the first exchange under a new
-// configuration. What keeps its name keeps its counts; what is gone is forgotten, so that reloads do not add up.
+// configuration. What keeps its name keeps its counts, whether it is retired or not; what is gone is forgotten, so that
+// reloads do not add up. Listeners of one name, such as one that moves and the one it leaves, count together.
 func (m *Metrics) Configure(listeners []roost.ListenerView) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -94,20 +106,24 @@ func (m *Metrics) Configure(listeners []roost.ListenerView) {
 		known[l.name] = l
 	}
 	t := &table{routes: map[string]*histogram{}, pools: map[string]*histogram{}}
+	made := map[string]*listener{}
 	for _, view := range append(slices.Clone(listeners), roost.ListenerView{}) {
 		before := known[view.Name]
 		if before == nil {
 			before = &listener{refusals: make([]atomic.Uint64, len(m.reasons)+1)}
 		}
-		l := &listener{name: view.Name, rows: map[string]*row{}, refusals: before.refusals}
+		l := made[view.Name]
+		if l == nil {
+			l = &listener{name: view.Name, rows: map[routing]*row{}, refusals: before.refusals}
+			made[view.Name] = l
+		}
 		for _, rt := range append(slices.Clone(view.Routes), &roost.Route{}) {
 			whole := inherit(t.routes, old.routes, rt.Name)
 			node := inherit(t.pools, old.pools, string(rt.PoolID))
-			w := before.rows[rt.Name]
-			if w == nil || w.pool != string(rt.PoolID) {
-				w = &row{pool: string(rt.PoolID), whole: whole, node: node}
+			to := routing{rt.Name, string(rt.PoolID)}
+			if l.rows[to] == nil {
+				l.rows[to] = cmp.Or(before.rows[to], &row{whole: whole, node: node})
 			}
-			l.rows[rt.Name] = w
 		}
 		t.listeners = append(t.listeners, l)
 	}
@@ -127,13 +143,13 @@ func inherit(heir, old map[string]*histogram, name string) *histogram {
 func (m *Metrics) Observe(r *roost.Record) {
 	t := m.table.Load()
 	l := t.listeners[min(int(r.Listener), len(t.listeners)-1)]
-	name := ""
+	var to routing
 	if r.Route != nil {
-		name = r.Route.Name
+		to = routing{r.Route.Name, string(r.Route.PoolID)}
 	}
-	w := l.rows[name]
+	w := l.rows[to]
 	if w == nil {
-		w = l.rows[""]
+		w = l.rows[routing{}]
 	}
 	w.requests[min(int(r.Status)/100, classes-1)][r.Why].Add(1)
 	if r.BytesIn > 0 {
@@ -154,7 +170,11 @@ func (m *Metrics) Observe(r *roost.Record) {
 }
 
 // Reloaded counts a reload: by whom (start, signal, api, file) and whether it was done.
-func (m *Metrics) Reloaded(by string, ok bool) {}
+func (m *Metrics) Reloaded(by string, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.reloads[reload{by, ok}]++
+}
 
 // handler serves the registry.
 func (m *Metrics) handler(log *slog.Logger) http.Handler {

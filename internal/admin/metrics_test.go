@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"log/slog"
 	"os"
 	"regexp"
 	"strings"
@@ -34,21 +35,30 @@ func views() []roost.ListenerView {
 func state() roost.Status {
 	at := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	return roost.Status{
-		Version: "1.2.3", Cluster: "demo", Started: at, Ready: true, Config: "0123456789ab", Snapshot: 7,
+		Version: "1.2.3", Cluster: "demo", Started: at, Ready: true, Config: "0123456789ab", Snapshot: 7, Revision: 42,
+		Store: roost.StoreStatus{Kind: "sqlite", Path: "/var/lib/roost/roost.db", Fault: "the disk is full"},
+		Reload: roost.ReloadStatus{At: at.Add(90500 * time.Millisecond), By: "file", Errors: []roost.Mistake{
+			{File: "/etc/roost.yaml", Line: 3, Column: 5, Path: "listeners.web", Code: "unknown_setting", Message: "unknown setting \"adress\"", Fix: "did you mean \"address\"?"},
+			{File: "/etc/roost.yaml", Line: 3, Column: 5, Code: "unknown_setting", Message: "the same place once more"},
+			{Code: "value", Message: "no file, no line"},
+		}},
 		Listeners: []roost.ListenerStatus{
 			{Name: "public", Address: ":443", TLS: true, Certificates: []roost.CertStatus{
 				{File: "/etc/roost/a.pem", Names: []string{"a.example"}, NotAfter: at.Add(720 * time.Hour)},
 				{File: "/etc/roost/a.pem", Names: []string{"a.example"}, NotAfter: at.Add(720 * time.Hour)},
 			}},
 			{Name: "inside", Address: "127.0.0.1:8080"},
+			{Name: "public", Address: ":8443", TLS: true, Retired: true, Connections: 1, Certificates: []roost.CertStatus{
+				{File: "/etc/roost/a.pem", Names: []string{"a.example"}, NotAfter: at.Add(720 * time.Hour)},
+			}},
 		},
 		Pools: []roost.PoolStatus{
 			{ID: "fn", Epoch: "1.4.27-0a0b0c0d", Digest: "feedface0000", Slots: 4096, Homes: 3, Pins: 1, InFlight: 12, Waiting: 2,
 				Spills: 30, Retries: 4, Panics: 1, Nodes: []roost.NodeStatus{
-					{ID: "10.0.0.1:80", Address: "10.0.0.1:80", Zone: "a", Duty: "up", Verdict: "well", Since: at, Weight: 1,
+					{ID: "10.0.0.1:80", Address: "10.0.0.1:80", Zone: "a", Sources: []string{"file"}, Duty: "up", Verdict: "well", Since: at, Weight: 1,
 						Effective: 1, Slots: 2048, InFlight: 12, Connections: 3, Pressure: 0.25, Requests: 1000, ConnectFail: 1,
 						Broken: 2, Errors: 5},
-					{ID: "n2", Address: "10.0.0.2:80", Duty: "draining", Verdict: "dead", Reason: "connect: refused", Since: at,
+					{ID: "n2", Address: "10.0.0.2:80", Sources: []string{"api", "file"}, Duty: "draining", Held: &roost.Held{Cause: "operator", Since: at}, Verdict: "dead", Reason: "connect: refused", Since: at,
 						Weight: 2, Slots: 2048},
 				}},
 			{ID: "web", Epoch: "none"},
@@ -67,8 +77,14 @@ func sources() Sources {
 
 // counted are Metrics after a few exchanges of each kind.
 func counted() *Metrics {
-	m := NewMetrics(sources())
+	s := sources()
+	s.Events = NewEvents(slog.DiscardHandler)
+	slog.New(s.Events).Warn("something changed")
+	m := NewMetrics(s)
 	m.Configure(views())
+	m.Reloaded("start", true)
+	m.Reloaded("file", false)
+	m.Reloaded("file", false)
 	for _, r := range []roost.Record{
 		{Route: functions, Why: roost.WhyHome, Status: 200, BytesIn: 10, BytesOut: 100, Nanos: 2e6, NodeNanos: 1e6},
 		{Route: functions, Why: roost.WhyHome, Status: 204, Nanos: 70e9, NodeNanos: 3e6},
@@ -85,18 +101,20 @@ func counted() *Metrics {
 	return m
 }
 
-// exposition is what a scraper reads, without the metrics of the Go runtime and the process.
+// exposition is what a scraper reads, without the metrics of the Go runtime and the process, and without the count of
+// scrapes themselves.
 func exposition(t *testing.T, m *Metrics) string {
 	t.Helper()
 	o := options()
 	o.Metrics = m
-	status, _, body := get(t, start(t, New(o)), "/metrics")
-	if status != 200 {
-		t.Fatalf("status %d: %s", status, body)
+	w := call(New(o), "GET", "/metrics", "")
+	if w.Code != 200 {
+		t.Fatalf("status %d: %s", w.Code, w.Body)
 	}
+	body := w.Body.String()
 	var ours []string
 	for line := range strings.Lines(body) {
-		if regexp.MustCompile(`^(# (HELP|TYPE) )?roost_`).MatchString(line) {
+		if regexp.MustCompile(`^(# (HELP|TYPE) )?roost_`).MatchString(line) && !strings.Contains(line, "roost_admin_requests_total") {
 			ours = append(ours, line)
 		}
 	}
@@ -178,11 +196,78 @@ func TestCountsSurviveAReload(t *testing.T) {
 		t.Error("a route that is gone still has series")
 	}
 	// A route that leads elsewhere counts apart.
-	m.Configure([]roost.ListenerView{{Name: "public", Routes: []*roost.Route{{Name: "functions", PoolID: "web"}}}})
-	m.Observe(&roost.Record{Route: functions, Why: roost.WhyHome, Status: 200, Nanos: 1})
+	elsewhere := &roost.Route{Name: "functions", PoolID: "web"}
+	m.Configure([]roost.ListenerView{{Name: "public", Routes: []*roost.Route{elsewhere}}})
+	m.Observe(&roost.Record{Route: elsewhere, Why: roost.WhyHome, Status: 200, Nanos: 1})
 	series := `roost_requests_total{code_class="2xx",listener="public",pool="web",route="functions",why="home"}`
 	if got := value(t, exposition(t, m), series); got != 1 {
 		t.Errorf("%s is %v, want 1", series, got)
+	}
+}
+
+// A listener that moves to another address is there twice for a while, and those out of use leave holes.
+func TestRetiredListenersKeepTheirCounts(t *testing.T) {
+	m := counted()
+	old, moved := roost.ListenerView{Name: "public", Routes: []*roost.Route{functions, site}, Retired: true},
+		roost.ListenerView{Name: "public", Routes: []*roost.Route{functions}}
+	m.Configure([]roost.ListenerView{old, {}, {}, moved})
+	m.Observe(&roost.Record{Listener: 0, Route: functions, Why: roost.WhyHome, Status: 200, Nanos: 1})
+	m.Observe(&roost.Record{Listener: 0, Route: site, Why: roost.WhyHome, Status: 200, Nanos: 1})
+	m.Observe(&roost.Record{Listener: 3, Route: functions, Why: roost.WhyHome, Status: 200, Nanos: 1})
+	m.Configure([]roost.ListenerView{old, {}, {}, moved})
+	text := exposition(t, m)
+	for series, want := range map[string]float64{
+		`roost_requests_total{code_class="2xx",listener="public",pool="fn",route="functions",why="home"}`: 4,
+		`roost_requests_total{code_class="2xx",listener="public",pool="web",route="site",why="home"}`:     1,
+		`roost_refusals_total{listener="public",reason="head_invalid"}`:                                   1,
+	} {
+		if got := value(t, text, series); got != want {
+			t.Errorf("%s is %v, want %v", series, got, want)
+		}
+	}
+	m.Configure([]roost.ListenerView{{}, {}, {}, moved}) // its last connection is gone
+	text = exposition(t, m)
+	if strings.Contains(text, `route="site"`) || value(t, text, `roost_refusals_total{listener="public",reason="head_invalid"}`) != 1 {
+		t.Errorf("after the old one is gone:\n%s", text)
+	}
+}
+
+func TestAReloadIsToldBySeries(t *testing.T) {
+	s := sources()
+	st := state()
+	s.Status = func() roost.Status { return st }
+	m := NewMetrics(s)
+	at := func(series string) float64 { t.Helper(); return value(t, exposition(t, m), series) }
+	place := `roost_config_error_info{code="unknown_setting",column="5",file="/etc/roost.yaml",line="3"}`
+	if at(place) != 1 || strings.Contains(exposition(t, m), "roost_config_last_reload_success 1") {
+		t.Error("a refused reload does not show")
+	}
+	st.Reload.Errors = nil
+	for i := range 100 {
+		st.Reload.Errors = append(st.Reload.Errors, roost.Mistake{File: "f", Line: i, Code: "value"})
+	}
+	if n := strings.Count(exposition(t, m), "\nroost_config_error_info{"); n != maxMistakeSeries {
+		t.Errorf("%d series of mistakes", n)
+	}
+	st.Reload = roost.ReloadStatus{At: st.Reload.At, By: "api", OK: true}
+	if at("roost_config_last_reload_success") != 1 || strings.Contains(exposition(t, m), "roost_config_error_info") {
+		t.Error("a reload that was done leaves mistakes behind")
+	}
+	st.Store.Fault = ""
+	if at("roost_store_up") != 1 {
+		t.Error("a store that is well is down")
+	}
+}
+
+func TestAnswersAreCountedByClass(t *testing.T) {
+	o := options()
+	s := New(o)
+	for _, target := range []string{"/healthz", "/none", "/api/v1/none", "/api/v1/status"} {
+		call(s, "GET", target, "")
+	}
+	body := call(s, "GET", "/metrics", "").Body.String()
+	if value(t, body, `roost_admin_requests_total{code_class="2xx"}`) != 2 || value(t, body, `roost_admin_requests_total{code_class="4xx"}`) != 2 {
+		t.Error(body)
 	}
 }
 

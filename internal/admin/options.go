@@ -10,7 +10,8 @@ import (
 )
 
 // Options are the balancer as a Server sees it: a function for each thing that it is asked or told. All may be called by
-// several goroutines. The API answers 501 where a function is nil, unless its line says otherwise.
+// several goroutines, and what they return is the Server's own. The API answers 501 where a function is nil, unless its line
+// says otherwise.
 type Options struct {
 	Settings func() roost.Admin // as configured now: names and address accepted in Host, open metrics; nil: none
 	Token    func() Token       // that is valid now; nil: none is
@@ -43,5 +44,5 @@ type Options struct {
 // Door is what a listener demands of those who come in by it.
 type Door struct {
 	Token bool               // the bearer token; only a unix socket, whose mode says who may, does well without
-	TLS   func() *tls.Config // asked for each connection; nil: clear text
+	TLS   func() *tls.Config // asked for each connection; nil, or its result nil: clear text
 }

@@ -5,22 +5,42 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
+	"reflect"
 
 	"roost"
 )
 
-func (s *Server) index(w http.ResponseWriter, r *http.Request) {
+// pages adds what is not of the API: it is for people, probes and scrapers.
+func (r *router) pages() {
+	r.get("index", "/", "What there is", page{kind: textPlain, operation: operation{page: true}}, r.index)
+	r.get("healthz", "/healthz", "200 while the process lives", page{kind: textPlain, operation: operation{page: true, free: anybody}}, r.healthz)
+	r.get("readyz", "/readyz", "200 when it takes traffic, else 503 and why; ?verbose says more, and needs the token",
+		page{kind: textPlain, others: []int{http.StatusServiceUnavailable}, operation: operation{page: true,
+			free: func(q *http.Request, _ roost.Admin) bool { return q.URL.RawQuery == "" }}}, r.readyz)
+	r.mux.HandleFunc("GET /status", r.oldStatus)
+	r.patterns["GET /status"] = operation{page: true}
+	if r.options.Metrics != nil {
+		r.get("metrics", "/metrics", "For Prometheus; admin.open_metrics lifts the token", page{kind: textPlain,
+			others: []int{http.StatusServiceUnavailable}, operation: operation{page: true,
+				free: func(_ *http.Request, settings roost.Admin) bool { return settings.OpenMetrics }}},
+			r.options.Metrics.handler(r.log).ServeHTTP)
+	}
+}
+
+func anybody(*http.Request, roost.Admin) bool { return true }
+
+func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 	text(w, http.StatusOK)
 	io.WriteString(w, `roost
-/healthz         200 while the process lives
-/readyz          200 when it takes traffic, else 503 and why; ?verbose says more
-/metrics         for Prometheus
-/status          listeners, pools and nodes as JSON
+/healthz              200 while the process lives
+/readyz               200 when it takes traffic, else 503 and why; ?verbose says more
+/metrics              for Prometheus
+/api/v1/status        listeners, pools and nodes as JSON
+/api/v1/openapi.json  the whole API
 `)
 }
 
-func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 	text(w, http.StatusOK)
 	io.WriteString(w, "ok\n")
 }
@@ -53,48 +73,21 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+// oldStatus is the status where callers of before look for it.
+func (s *Server) oldStatus(w http.ResponseWriter, _ *http.Request) {
 	st := s.options.Status()
-	if st.Listeners == nil { // scripts iterate over these: an empty list, never null
-		st.Listeners = []roost.ListenerStatus{}
-	}
-	if st.Pools == nil {
-		st.Pools = []roost.PoolStatus{}
-	}
-	for i := range st.Pools {
-		if st.Pools[i].Nodes == nil {
-			st.Pools[i].Nodes = []roost.NodeStatus{}
-		}
-	}
+	lists(reflect.ValueOf(&st))
 	body, err := json.MarshalIndent(st, "", "  ")
 	if err != nil {
-		problem(w, http.StatusInternalServerError, "the status cannot be written as JSON: "+err.Error())
-		return
+		panic(err)
 	}
-	respond(w, http.StatusOK, "application/json", body)
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(append(body, '\n'))
 }
 
-// problem answers with RFC 9457 problem details. The type is about:blank: the status says it all.
-func problem(w http.ResponseWriter, status int, detail string) {
-	body, err := json.Marshal(struct {
-		Title  string `json:"title"`
-		Status int    `json:"status"`
-		Detail string `json:"detail"`
-	}{http.StatusText(status), status, detail})
-	if err != nil {
-		panic(err) // two strings and a number always marshal
-	}
-	respond(w, status, "application/problem+json", body)
-}
-
-func respond(w http.ResponseWriter, status int, kind string, body []byte) {
-	w.Header().Set("Content-Type", kind)
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)+1))
-	w.WriteHeader(status)
-	w.Write(append(body, '\n')) // fails when the client is gone
-}
+const textPlain = "text/plain; charset=utf-8"
 
 func text(w http.ResponseWriter, status int) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Content-Type", textPlain)
 	w.WriteHeader(status)
 }

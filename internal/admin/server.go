@@ -1,11 +1,10 @@
-// Package admin shows a balancer from outside, over HTTP: whether it lives (/healthz), whether it is ready (/readyz), its
-// metrics for Prometheus (/metrics) and its status as JSON (/status).
+// Package admin shows a balancer from outside, and changes it, over HTTP: whether it lives (/healthz), whether it is ready
+// (/readyz), its metrics for Prometheus (/metrics), and the API (/api/v1, described by its own /api/v1/openapi.json).
 //
-// Nothing here changes anything, nothing here slows a request down: counting is a few atomic additions, all else is read
-// when somebody asks.
+// Guarantee: what is asked for is checked before anything happens: name, origin, token, route, body, in this order. Whatever
+// is refused is told as problem details (RFC 9457) with a code for scripts. A token is never written anywhere.
 //
-// Trap: there is no authentication. The room answers on loopback only, and only to names that a web page cannot have
-// made its own; do not put it on another address before it asks for a token.
+// Trap: who reaches the unix socket may do everything. Its file mode is the only guard there.
 package admin
 
 import (
@@ -15,77 +14,106 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
-	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/net/netutil"
+
+	"roost"
 )
 
-// Limits of the admin listener. Its file descriptors and its time are taken from the traffic's.
+// Limits of an admin listener. Its file descriptors and its time are taken from the traffic's.
 const (
-	maxConns      = 64       // people and scrapers of one machine; further ones wait in the backlog
-	maxHead       = 16 << 10 // bytes of a request head
-	maxBody       = 64 << 10 // bytes of a request body; no page reads any yet
+	maxConns      = 2 * maxStreams // people and scrapers; further ones wait in the backlog. Streams take at most half
+	maxHead       = 16 << 10       // bytes of a request head
 	headTimeout   = 5 * time.Second
 	readTimeout   = 10 * time.Second
-	writeTimeout  = 30 * time.Second // the metrics of the largest pools take a slow reader some seconds
+	writeTimeout  = 30 * time.Second // from each answer's first byte: the metrics of the largest pools take a slow reader some seconds
 	idleTimeout   = 2 * time.Minute  // longer than the usual interval between scrapes
 	shutdownLimit = 5 * time.Second  // for requests under way when the end comes
 )
 
-// Server answers admin requests. It is an http.Handler.
+// Server answers admin requests, on any number of listeners.
 type Server struct {
-	options Options
-	pages   map[string]http.HandlerFunc
-}
-
-// New returns a Server that shows o.
-func New(o Options) *Server {
-	s := &Server{options: o}
-	s.pages = map[string]http.HandlerFunc{
-		"/":        s.index,
-		"/healthz": s.healthz,
-		"/readyz":  s.readyz,
-		"/status":  s.status,
-	}
-	if o.Metrics != nil {
-		s.pages["/metrics"] = o.Metrics.handler(o.Log).ServeHTTP
-	}
-	return s
+	options  Options
+	log      *slog.Logger
+	mux      *http.ServeMux
+	patterns map[string]operation // of the mux, what they need to be told
+	document []byte               // OpenAPI
+	streams  chan struct{}        // one for each stream of events
+	refusals refusals
 }
 
 // Serve answers on ln until ctx ends, then lets requests under way finish, for five seconds at most. It closes ln, and
-// refuses one that can be reached from other machines.
+// refuses one that other machines reach unless it demands the token and TLS.
 func (s *Server) Serve(ctx context.Context, ln net.Listener, d Door) error {
-	if !local(ln.Addr()) {
+	accepting := &problems{netutil.LimitListener(ln, maxConns), d.TLS}
+	if !local(ln.Addr()) && (accepting.config() == nil || !d.Token) {
 		ln.Close()
-		return fmt.Errorf("serve the admin pages on %s: loopback only for now", ln.Addr())
+		return fmt.Errorf("serve the admin API on %s: other machines reach it, so it needs TLS and the token", ln.Addr())
 	}
+	// What changes something is not broken off when whoever asked is gone, only at the end.
+	finishing, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	var open sync.WaitGroup // connections
+	socket := ln.Addr().Network() == "unix"
 	server := &http.Server{
-		Handler:           s,
-		ReadHeaderTimeout: headTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHead,
-		ErrorLog:          slog.NewLogLogger(s.options.Log.Handler(), slog.LevelDebug), // clients that break off
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			in := entrance{token: d.Token, socket: socket, secure: r.Context().Value(secure{}) != nil}
+			if r.Method != http.MethodGet && r.Method != http.MethodHead {
+				r = r.WithContext(finishing)
+			}
+			s.answer(w, r, in)
+		}),
+		BaseContext: func(net.Listener) context.Context { return ctx },
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if c.(*problemConn).secure {
+				return context.WithValue(ctx, secure{}, true)
+			}
+			return ctx
+		},
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			switch state {
+			case http.StateNew: // told before Serve accepts the next one
+				open.Add(1)
+			case http.StateClosed, http.StateHijacked:
+				open.Done()
+			}
+		},
+		DisableGeneralOptionsHandler: true, // OPTIONS * is ours to refuse
+		ReadHeaderTimeout:            headTimeout,
+		ReadTimeout:                  readTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               maxHead,
+		ErrorLog:                     slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // clients that break off
 	}
 	done := make(chan error, 1)
-	go func() { done <- server.Serve(netutil.LimitListener(ln, maxConns)) }()
+	go func() { done <- server.Serve(accepting) }()
+	var err error
 	select {
-	case err := <-done:
-		return fmt.Errorf("serve the admin pages on %s: %w", ln.Addr(), err)
+	case broken := <-done:
+		err = errors.Join(fmt.Errorf("serve the admin API on %s: %w", ln.Addr(), broken), server.Close())
 	case <-ctx.Done():
+		limit, stop := context.WithTimeout(context.WithoutCancel(ctx), shutdownLimit)
+		if err = server.Shutdown(limit); err != nil {
+			err = errors.Join(fmt.Errorf("finish the admin requests under way: %w", err), server.Close())
+		}
+		stop()
+		<-done
 	}
-	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownLimit)
-	defer cancel()
-	err := server.Shutdown(limit)
-	if err != nil {
-		err = errors.Join(fmt.Errorf("finish the admin requests under way: %w", err), server.Close())
-	}
-	<-done
+	cancel()
+	open.Wait()
 	return err
+}
+
+// secure is the context key of connections that speak TLS.
+type secure struct{}
+
+// entrance is how a request came in.
+type entrance struct {
+	token  bool // is demanded
+	socket bool // a unix socket
+	secure bool // TLS
 }
 
 // local tells whether only this machine reaches addr.
@@ -99,46 +127,9 @@ func local(addr net.Addr) bool {
 	return false
 }
 
-// ServeHTTP answers one request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("X-Content-Type-Options", "nosniff")
-	page, found := s.pages[r.URL.Path]
-	switch {
-	case !s.known(r.Host):
-		problem(w, http.StatusForbidden, fmt.Sprintf("the admin pages do not answer to the name %q; use an address or localhost",
-			r.Host))
-	case !found:
-		problem(w, http.StatusNotFound, "no such page; / lists them")
-	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		h.Set("Allow", "GET, HEAD")
-		problem(w, http.StatusMethodNotAllowed, "this page can be read only, by GET or HEAD")
-	case r.ContentLength > maxBody:
-		problem(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("a request body here has at most %d bytes", maxBody))
-	default:
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		page(w, r)
+func (s *Server) settings() roost.Admin {
+	if s.options.Settings == nil {
+		return roost.Admin{}
 	}
-}
-
-// known tells whether a Host field can be meant for us. A web page whose own name was made to resolve to this machine
-// (DNS rebinding) sends that name; it cannot make its browser send an address, localhost or the name we were given.
-// Clients without Host are no browsers.
-func (s *Server) known(host string) bool {
-	name := hostname(host)
-	_, err := netip.ParseAddr(name)
-	return err == nil || host == "" || strings.EqualFold(name, "localhost") ||
-		s.options.Settings != nil && strings.EqualFold(name, hostname(s.options.Settings().Address))
-}
-
-// hostname is host:port without port and brackets.
-func hostname(host string) string {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		return name
-	}
-	return strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	return s.options.Settings()
 }

@@ -1,96 +1,33 @@
 package admin
 
 import (
-	"bytes"
+	"bufio"
 	"context"
-	"encoding/json"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
+	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"roost"
+	"roost/internal/api"
 )
-
-func options() Options {
-	return Options{Settings: func() roost.Admin { return roost.Admin{Address: "admin.example:7070"} }, Status: state, Metrics: NewMetrics(sources()),
-		Log: slog.New(slog.DiscardHandler)}
-}
-
-// start serves s over loopback until the test ends.
-func start(t *testing.T, s *Server) (address string) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	stop := serve(t, s, ln)
-	t.Cleanup(func() {
-		if err := stop(); err != nil {
-			t.Errorf("Serve: %v", err)
-		}
-	})
-	return ln.Addr().String()
-}
-
-// serve serves s on ln; stop ends it and returns what Serve did.
-func serve(t *testing.T, s *Server, ln net.Listener) (stop func() error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, ln, Door{}) }()
-	return sync.OnceValue(func() error {
-		cancel()
-		return <-done
-	})
-}
-
-// ask sends a request as it stands and returns the answer.
-func ask(t *testing.T, address string, r *http.Request) (status int, header http.Header, body string) {
-	t.Helper()
-	r.URL.Scheme, r.URL.Host = "http", address
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, ExpectContinueTimeout: 20 * time.Second}, Timeout: 20 * time.Second}
-	answer, err := client.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	raw, err := io.ReadAll(answer.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answer.StatusCode, answer.Header, string(raw)
-}
-
-func request(t *testing.T, method, path string, body io.Reader) *http.Request {
-	t.Helper()
-	r, err := http.NewRequest(method, path, body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
-func get(t *testing.T, address, path string) (status int, header http.Header, body string) {
-	t.Helper()
-	return ask(t, address, request(t, "GET", path, nil))
-}
 
 func TestPagesAnswer(t *testing.T) {
 	address := start(t, New(options()))
 	for path, want := range map[string]struct{ kind, text string }{
-		"/":               {"text/plain; charset=utf-8", "/healthz"},
-		"/healthz":        {"text/plain; charset=utf-8", "ok\n"},
-		"/readyz":         {"text/plain; charset=utf-8", "ready\n"},
-		"/readyz?verbose": {"text/plain; charset=utf-8", "ready\nversion 1.2.3, config 0123456789ab, snapshot 7\npool fn: 1 of 2 nodes take new requests\n"},
-		"/metrics":        {"text/plain; version=0.0.4", "roost_build_info"},
-		"/status":         {"application/json", `"version": "1.2.3"`},
+		"/":                    {"text/plain; charset=utf-8", "/healthz"},
+		"/healthz":             {"text/plain; charset=utf-8", "ok\n"},
+		"/readyz":              {"text/plain; charset=utf-8", "ready\n"},
+		"/readyz?verbose":      {"text/plain; charset=utf-8", "ready\nversion 1.2.3, config 0123456789ab, snapshot 7\npool fn: 1 of 2 nodes take new requests\n"},
+		"/metrics":             {"text/plain; version=0.0.4", "roost_build_info"},
+		"/api/v1/status":       {"application/json", `"version":"1.2.3"`},
+		"/api/v1/openapi.json": {"application/json", `"openapi": "3.1.0"`},
 	} {
 		status, header, body := get(t, address, path)
 		if status != 200 || !strings.HasPrefix(header.Get("Content-Type"), want.kind) || !strings.Contains(body, want.text) {
@@ -113,154 +50,133 @@ func TestABalancerThatIsNotReadySaysWhy(t *testing.T) {
 	o := options()
 	var reason error
 	o.Ready = func() error { return reason }
-	address := start(t, New(o))
-	if status, _, body := get(t, address, "/readyz"); status != 200 || body != "ready\n" {
-		t.Errorf("%d: %s", status, body)
+	s := New(o)
+	if w := call(s, "GET", "/readyz", ""); w.Code != 200 || w.Body.String() != "ready\n" {
+		t.Errorf("%d: %s", w.Code, w.Body)
 	}
 	reason = errors.New("pool fn has no table yet")
-	if status, _, body := get(t, address, "/readyz"); status != 503 || body != "not ready: pool fn has no table yet\n" {
-		t.Errorf("%d: %s", status, body)
+	if w := call(s, "GET", "/readyz", ""); w.Code != 503 || w.Body.String() != "not ready: pool fn has no table yet\n" {
+		t.Errorf("%d: %s", w.Code, w.Body)
 	}
-	if status, _, body := get(t, address, "/readyz?verbose"); status != 503 || !strings.Contains(body, "pool fn: 1 of 2 nodes") {
-		t.Errorf("%d: %s", status, body)
+	if w := call(s, "GET", "/readyz?verbose", ""); w.Code != 503 || !strings.Contains(w.Body.String(), "pool fn: 1 of 2 nodes") {
+		t.Errorf("%d: %s", w.Code, w.Body)
 	}
-	if status, _, _ := get(t, address, "/healthz"); status != 200 {
-		t.Errorf("a balancer that is not ready lives, but /healthz says %d", status)
+	if w := call(s, "GET", "/healthz", ""); w.Code != 200 {
+		t.Errorf("a balancer that is not ready lives, but /healthz says %d", w.Code)
 	}
 }
 
-func TestBadRequestsGetProblemDetails(t *testing.T) {
-	o := options()
-	o.Metrics = nil
-	address := start(t, New(o))
-	for _, x := range []struct {
-		method, path, host string
-		body               int
-		status             int
-		detail             string
-	}{
-		{"GET", "/none", "", 0, 404, "no such page"},
-		{"GET", "/status/", "", 0, 404, "no such page"},
-		{"GET", "/x/../status", "", 0, 404, "no such page"},
-		{"GET", "/metrics", "", 0, 404, "no such page"}, // nil Metrics
-		{"POST", "/status", "", 1, 405, "read only"},
-		{"DELETE", "/", "", 0, 405, "read only"},
-		{"OPTIONS", "/status", "", 0, 405, "read only"},
-		{"GET", "/status", "", maxBody + 1, 413, "65536"},
-		{"GET", "/status", "evil.example", 0, 403, `"evil.example"`},
-		{"GET", "/none", "evil.example:7070", 0, 403, "do not answer"},
-		{"GET", "/status", "127.0.0.1.evil.example", 0, 403, "do not answer"},
-	} {
-		r := request(t, x.method, x.path, strings.NewReader(strings.Repeat("x", x.body)))
-		r.Host = x.host
-		if x.body > maxBody {
-			r.Header.Set("Expect", "100-continue") // else the answer may be lost: the server closes while the body is on its way
+// clear and secured are what a listener that other machines reach has too little or enough of.
+func TestAnAddressThatOthersReachNeedsTLSAndTheToken(t *testing.T) {
+	some := func() *tls.Config { return &tls.Config{} }
+	none := func() *tls.Config { return nil }
+	for _, d := range []Door{{}, {Token: true}, {TLS: some}, {Token: true, TLS: none}} {
+		ln, err := net.Listen("tcp", "0.0.0.0:0")
+		if err != nil {
+			t.Fatal(err)
 		}
-		status, header, body := ask(t, address, r)
-		var p struct {
-			Title, Detail string
-			Status        int
+		if err := New(options()).Serve(t.Context(), ln, d); err == nil || !strings.Contains(err.Error(), "needs TLS and the token") {
+			t.Errorf("token %v, TLS %v: error %v", d.Token, d.TLS != nil, err)
 		}
-		if err := json.Unmarshal([]byte(body), &p); err != nil {
-			t.Errorf("%s %s: %v: %s", x.method, x.path, err, body)
-		}
-		if status != x.status || p.Status != status || p.Title != http.StatusText(status) ||
-			!strings.Contains(p.Detail, x.detail) || header.Get("Content-Type") != "application/problem+json" {
-			t.Errorf("%s %s for %q: %d, %s: %s", x.method, x.path, x.host, status, header.Get("Content-Type"), body)
-		}
-		if allow := header.Get("Allow"); (status == 405) != (allow == "GET, HEAD") {
-			t.Errorf("%s %s: %d with Allow: %q", x.method, x.path, status, allow)
+		if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("the listener is still open: %v", err)
 		}
 	}
 }
 
-func TestOnlyNamesThatAWebPageCannotTakeAreAnswered(t *testing.T) {
-	s := New(options())
-	for host, want := range map[string]bool{
-		"":                       true, // HTTP/1.0: no browser
-		"127.0.0.1":              true,
-		"127.0.0.1:7070":         true,
-		"[::1]:7070":             true,
-		"[::1]":                  true,
-		"localhost":              true,
-		"LocalHost:7070":         true,
-		"admin.example:7070":     true, // as configured
-		"admin.example":          true,
-		"10.1.2.3:7070":          true, // an address: nobody's name
-		"evil.example":           false,
-		"evil.example:7070":      false,
-		"localhost.evil.example": false,
-		"127.0.0.1.nip.example":  false,
-		"localhost:7070:7070":    false,
-		"x localhost":            false,
-	} {
-		if got := s.known(host); got != want {
-			t.Errorf("%q: %v, want %v", host, got, want)
-		}
-	}
-	s = New(Options{Log: slog.New(slog.DiscardHandler)})
-	if s.known("evil.example") {
-		t.Error("without an address of ours any name is answered")
-	}
-}
+// elsewhere is a listener that says other machines reach it, and can only be reached from here.
+type elsewhere struct{ net.Listener }
 
-func TestTheStatusIsAsInTheGoldenFile(t *testing.T) {
-	_, _, body := get(t, start(t, New(options())), "/status")
-	golden(t, "testdata/status.golden", body)
-	var back roost.Status
-	if err := json.Unmarshal([]byte(body), &back); err != nil {
-		t.Fatal(err)
-	}
-	o := options()
-	o.Status = func() roost.Status { return roost.Status{} }
-	if _, _, body := get(t, start(t, New(o)), "/status"); strings.Contains(body, "null") {
-		t.Errorf("an empty list is null: %s", body)
-	}
-}
+func (elsewhere) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7070} }
 
-func TestAnAddressThatOthersReachIsRefused(t *testing.T) {
-	ln, err := net.Listen("tcp", "0.0.0.0:0")
+func TestWithTLSOthersAreAnsweredAndWithoutItNoLonger(t *testing.T) {
+	made := httptest.NewTLSServer(nil)
+	conf, client := made.TLS.Clone(), made.Client()
+	made.Close()
+	conf.NextProtos = nil
+	client.Timeout = 20 * time.Second
+	client.Transport.(*http.Transport).DisableKeepAlives = true
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	if err := New(options()).Serve(ctx, ln, Door{}); err == nil || !strings.Contains(err.Error(), "loopback only for now") {
-		t.Errorf("error %v", err)
+	address := ln.Addr().String()
+	shown := make(chan *tls.Config, 1)
+	shown <- conf
+	startOn(t, New(options()), elsewhere{ln}, Door{Token: true, TLS: func() *tls.Config {
+		now := <-shown
+		shown <- now
+		return now
+	}})
+	get := func(origin string) (int, error) {
+		r := request(t, "GET", "https://"+address+"/api/v1/status", nil)
+		r.Header.Set("Authorization", "Bearer "+secret)
+		r.Header.Set("Origin", origin)
+		answer, err := client.Do(r)
+		if err != nil {
+			return 0, err
+		}
+		answer.Body.Close()
+		return answer.StatusCode, nil
 	}
-	if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("the listener is still open: %v", err)
+	if status, err := get("https://" + address); status != 200 {
+		t.Errorf("over TLS: %d %v", status, err)
 	}
-}
-
-func TestAUnixSocketIsServed(t *testing.T) {
-	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
-	if err != nil {
-		t.Skip(err) // the path is too long for this system
+	if status, err := get("http://" + address); status != 403 {
+		t.Errorf("a page in clear text asks: %d %v", status, err)
 	}
-	stop := serve(t, New(options()), ln)
-	conn, err := net.Dial("unix", ln.Addr().String())
+	<-shown
+	shown <- nil // a reload took the certificates away
+	if status, err := get("https://" + address); err == nil {
+		t.Errorf("without certificates: %d", status)
+	}
+	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	fmt.Fprintf(conn, "GET /healthz HTTP/1.0\r\n\r\n")
-	if answer, err := io.ReadAll(conn); err != nil || !bytes.HasSuffix(answer, []byte("ok\n")) {
-		t.Errorf("%v: %s", err, answer)
-	}
-	if err := stop(); err != nil {
-		t.Error(err)
+	fmt.Fprint(conn, "GET /healthz HTTP/1.0\r\n\r\n")
+	if answer, _ := io.ReadAll(conn); len(answer) > 0 {
+		t.Errorf("in clear text, to another machine: %s", answer)
 	}
 }
 
-func TestTheEndWaitsForRequestsUnderWay(t *testing.T) {
-	o := options()
-	entered, leave := make(chan bool), make(chan bool)
-	o.Status = func() roost.Status {
-		entered <- true
-		<-leave
-		return state()
+func TestTheSocketAsksForNoTokenAndTCPDoes(t *testing.T) {
+	s := New(options())
+	ln := socket(t)
+	startOn(t, s, ln, Door{})
+	if status, _, body := get(t, ln.Addr().String(), "/api/v1/status"); status != 200 {
+		t.Errorf("over the socket: %d: %s", status, body)
 	}
+	if status, _, body := ask(t, ln.Addr().String(), request(t, "POST", "/api/v1/upgrade", nil)); status != 200 {
+		t.Errorf("an upgrade over the socket: %d: %s", status, body)
+	}
+	address := startBy(t, s, Door{Token: true})
+	status, header, body := get(t, address, "/api/v1/status")
+	if p := problem(t, status, header, body); status != 401 || p.Code != api.CodeUnauthorized {
+		t.Errorf("over TCP: %d: %s", status, body)
+	}
+	r := request(t, "POST", "/api/v1/upgrade", nil)
+	r.Header.Set("Authorization", "Bearer "+secret)
+	status, header, body = ask(t, address, r)
+	if p := problem(t, status, header, body); status != 403 || p.Code != api.CodeSocketOnly {
+		t.Errorf("an upgrade over TCP: %d: %s", status, body)
+	}
+}
+
+// waiting is an Options whose Change waits until it may leave.
+func waiting() (o Options, entered chan context.Context, leave chan bool) {
+	o, entered, leave = options(), make(chan context.Context), make(chan bool)
+	o.Change = func(ctx context.Context, _ roost.Change, _ *uint64) (api.Changed, error) {
+		entered <- ctx
+		<-leave
+		return api.Changed{}, ctx.Err()
+	}
+	return o, entered, leave
+}
+
+func TestTheEndWaitsForRequestsUnderWay(t *testing.T) {
+	o, entered, leave := waiting()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -270,7 +186,8 @@ func TestTheEndWaitsForRequestsUnderWay(t *testing.T) {
 	go func() { done <- New(o).Serve(ctx, ln, Door{}) }()
 	answered := make(chan string, 1)
 	go func() {
-		answer, err := http.Get("http://" + ln.Addr().String() + "/status")
+		r, _ := http.NewRequest("DELETE", "http://"+ln.Addr().String()+"/api/v1/pools/fn/nodes/n2", nil)
+		answer, err := http.DefaultClient.Do(r)
 		if err != nil {
 			answered <- err.Error()
 			return
@@ -301,6 +218,45 @@ func TestTheEndWaitsForRequestsUnderWay(t *testing.T) {
 	}
 }
 
+func TestAChangeGoesOnWhenWhoeverAskedIsGone(t *testing.T) {
+	o, entered, leave := waiting()
+	address := start(t, New(o))
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(conn, "DELETE /api/v1/pools/fn/nodes/n2 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	ctx := <-entered
+	conn.Close()
+	if err := ctx.Err(); err != nil {
+		t.Error(err)
+	}
+	leave <- true
+}
+
+func TestStreamsEndAtOnceWithTheServer(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := serve(t, New(options()), ln, Door{})
+	answer, err := http.Get("http://" + ln.Addr().String() + "/api/v1/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	began := time.Now()
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(began); took > shutdownLimit/2 {
+		t.Errorf("the end took %v", took)
+	}
+	if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+		t.Errorf("the stream broke off: %v", err)
+	}
+}
+
 func TestAListenerThatBreaksEndsServe(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -309,5 +265,73 @@ func TestAListenerThatBreaksEndsServe(t *testing.T) {
 	ln.Close()
 	if err := New(options()).Serve(context.Background(), ln, Door{}); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestABugCostsOneRequest(t *testing.T) {
+	f := new(fake)
+	o := f.options()
+	o.Change = func(context.Context, roost.Change, *uint64) (api.Changed, error) { panic("a bug") }
+	s := New(o)
+	w := call(s, "DELETE", "/api/v1/pools/fn/nodes/n2", "")
+	if p := problem(t, w.Code, w.Header(), w.Body.String()); w.Code != 500 || p.Code != api.CodeInternal || strings.Contains(p.Detail, "a bug ") == false {
+		t.Errorf("%d: %s", w.Code, w.Body)
+	}
+	if log := f.log.String(); !strings.Contains(log, "level=ERROR") || !strings.Contains(log, `panic="a bug"`) {
+		t.Errorf("the log says: %s", log)
+	}
+	if w := call(s, "GET", "/api/v1/status", ""); w.Code != 200 {
+		t.Errorf("after it: %d", w.Code)
+	}
+}
+
+// raw sends bytes and returns the answer.
+func raw(t *testing.T, address, text string) (int, http.Header, string) {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	fmt.Fprint(conn, text)
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatalf("%.60q: %v", text, err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatalf("%.60q: %v", text, err)
+	}
+	return answer.StatusCode, answer.Header, string(body)
+}
+
+func TestWhatIsNoRequestGetsProblemDetailsToo(t *testing.T) {
+	address := start(t, New(options()))
+	for text, want := range map[string]struct {
+		status int
+		code   string
+	}{
+		"GET /api/v1/pools/%zz HTTP/1.1\r\nHost: localhost\r\n\r\n": {400, api.CodeBadRequest},
+		"GET / HTTP/1.1\r\n\r\n":                                    {400, api.CodeBadRequest},
+		"hello\r\n\r\n":                                             {400, api.CodeBadRequest},
+		"GET / HTTP/3.9\r\nHost: localhost\r\n\r\n":                 {505, api.CodeBadRequest},
+		"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("x", maxHead+8<<10) + "\r\n\r\n":                                     {431, api.CodeHeadTooLarge},
+		"POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n":                                             {501, api.CodeBadRequest},
+		"POST /api/v1/explain HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n":                                   {400, api.CodeBadRequest},
+		"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n":                                                                                  {404, api.CodeNoRoute},
+		"CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1:22\r\n\r\n":                                                                    {404, api.CodeNoRoute},
+		"GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n":                                                            {403, api.CodeHostUnknown},
+		"TRACE / HTTP/1.1\r\nHost: localhost\r\n\r\n":                                                                                    {405, api.CodeMethod},
+		"GET /api/v1/pools/a%ff/table?rows=%2 HTTP/1.1\r\nHost: localhost\r\n\r\n":                                                       {400, api.CodeBadRequest},
+		"POST /api/v1/explain HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10485760\r\n\r\n{":                                          {413, api.CodeTooLarge},
+		"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10485760\r\n\r\n{":                                                  {413, api.CodeTooLarge},
+		"POST /api/v1/explain HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n20000\r\n" + strings.Repeat("x", 0x20000): {413, api.CodeTooLarge},
+	} {
+		status, header, body := raw(t, address, text)
+		if p := problem(t, status, header, body); status != want.status || p.Code != want.code {
+			t.Errorf("%.80q: %d: %s", text, status, body)
+		}
 	}
 }

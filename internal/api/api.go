@@ -15,9 +15,9 @@ import (
 
 // Node is a node to be added.
 type Node struct {
-	Address string  `json:"address" doc:"host:port, [v6]:port or unix:/path"`
+	Address string  `json:"address" minLength:"1" example:"10.0.0.1:8080" doc:"host:port, [v6]:port or unix:/path"`
 	Name    string  `json:"name,omitempty" doc:"what its keys follow; without one it is its address"`
-	Weight  float64 `json:"weight,omitempty" doc:"its share beside the others; 1 when left out"`
+	Weight  float64 `json:"weight,omitempty" minimum:"0.001" maximum:"1000" doc:"its share beside the others; 1 when left out"`
 	Zone    string  `json:"zone,omitempty" doc:"where it stands"`
 }
 
@@ -29,26 +29,26 @@ type PoolNode struct {
 
 // Weight sets a node's weight.
 type Weight struct {
-	Weight *float64 `json:"weight" doc:"null: as its source says"`
+	Weight *float64 `json:"weight" minimum:"0.001" maximum:"1000" example:"0.5" doc:"null: as its source says"`
 }
 
 // Hold drains a node or takes it down.
 type Hold struct {
-	Deadline string `json:"deadline,omitempty" doc:"how long what is open there may stay, as in 10m; without one, for ever"`
+	Deadline string `json:"deadline,omitempty" example:"10m" doc:"how long what is open there may stay, as in 10m; without one, for ever"`
 	Force    bool   `json:"force,omitempty" doc:"also the last open node of its pool"`
 }
 
 // Pin places a key by hand: by nodes, or by how many homes it has.
 type Pin struct {
-	Key   string         `json:"key"`
+	Key   string         `json:"key" minLength:"1" example:"acme/billing"`
 	Nodes []roost.NodeID `json:"nodes,omitempty" doc:"its homes, best first"`
-	Homes uint8          `json:"homes,omitempty" doc:"in place of nodes: how many homes along the key's own order"`
+	Homes uint8          `json:"homes,omitempty" minimum:"1" maximum:"255" doc:"in place of nodes: how many homes along the key's own order"`
 	By    string         `json:"by,omitempty" doc:"who made it: file or api"`
 }
 
 // Homes sets how many homes a key of a pool has.
 type Homes struct {
-	Homes *uint8 `json:"homes" doc:"null: as the configuration says"`
+	Homes *uint8 `json:"homes" minimum:"1" maximum:"255" example:"3" doc:"null: as the configuration says"`
 }
 
 // Changed answers a change.
@@ -117,7 +117,7 @@ type Upgrade struct {
 // Request is a request to be explained.
 type Request struct {
 	Method   string   `json:"method,omitempty"`
-	URL      string   `json:"url" doc:"http://host/path?query, or only /path"`
+	URL      string   `json:"url" minLength:"1" example:"http://app.example.com/r/app/hello" doc:"http://host/path?query, or only /path"`
 	Fields   []string `json:"fields,omitempty" doc:"each 'Name: value'"`
 	Client   string   `json:"client,omitempty" doc:"the client's address"`
 	Listener string   `json:"listener,omitempty" doc:"name; the first when left out"`
