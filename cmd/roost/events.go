@@ -21,8 +21,8 @@ func eventsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "events",
 		Short: "Show what happened, and what happens",
-		Long: "Events shows the latest changes of state that the balancer keeps: a line each, as its log has them. With -f it goes on with\n" +
-			"those that come, also over restarts, until Ctrl-C. As JSON each is a line of its own.",
+		Long: "Events shows the latest changes of state that the balancer keeps: a line each, as its log has them. With -f it goes on\n" +
+			"with those that come, also over restarts, until Ctrl-C. As JSON each is a line of its own.",
 		Example: "  roost events -f\n  roost events -o json | jq 'select(.level == \"error\")'",
 		Args:    arguments(0, 0),
 	}

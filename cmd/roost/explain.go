@@ -23,8 +23,8 @@ func explainCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain [flags] URL",
 		Short: "Say where a request would go, and why",
-		Long: "Explain prints route, key, homes with their loads, choice and why for one request, as the running balancer would treat it\n" +
-			"now. With a configuration, by -c or --nodes, it asks none: it says what a balancer would do that starts with that.",
+		Long: "Explain prints route, key, homes with their loads, choice and why for one request, as the running balancer would treat\n" +
+			"it now. With a configuration, by -c or --nodes, it asks none: it says what a balancer would do that starts with that.",
 		Example: "  roost explain -H 'X-Org: acme' http://localhost/rooms/7\n" +
 			"  roost explain -c roost.yaml http://localhost/rooms/7\n" +
 			"  roost explain --nodes a:9001,b:9002,c:9003 /r/app/hello",
@@ -33,6 +33,9 @@ func explainCommand() *cobra.Command {
 	}
 	o.register(cmd.Flags())
 	s.register(cmd.Flags())
+	for _, name := range []string{"state", "store", "admin", "admin-socket", "access-log", "log-level", "log-format", "tls-cert", "tls-key"} {
+		cmd.Flags().MarkHidden(name) // they are taken, as part of a command line of serve, and explain nothing
+	}
 	cmd.Flags().StringArrayVarP(&q.Fields, "header", "H", nil, "a field of the request, 'Name: value'; repeatable")
 	cmd.Flags().StringVarP(&q.Method, "method", "X", "GET", "the request's method")
 	cmd.Flags().StringVar(&q.Listener, "on", "", "name of the listener that takes the request (default the first)")

@@ -153,8 +153,8 @@ func removeNode(o *online) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rm NODE",
 		Short: "Take a node back that was added",
-		Long: "Rm takes a node back that the API added: its keys move to their next homes at once, and what is in flight there finishes.\n" +
-			"Nodes that the configuration lists go by editing that; drain keeps them out meanwhile.",
+		Long: "Rm takes a node back that the API added: its keys move to their next homes at once, and what is in flight there\n" +
+			"finishes. Nodes that the configuration lists go by editing that; drain keeps them out meanwhile.",
 		Example:           "  roost nodes drain d --wait && roost nodes rm d",
 		Args:              arguments(1, 1),
 		ValidArgsFunction: o.completeNodes(0, 1),
@@ -185,8 +185,8 @@ func hold(o *online, verb string) *cobra.Command {
 	}
 	if verb == "drain" {
 		cmd.Short = "Give a node nothing new, and let it finish what it has"
-		cmd.Long = "Drain gives a node nothing new: its keys move to their next homes, requests in flight and open connections stay until they\n" +
-			"end, or until --deadline. With --wait it ends when nothing is open there any more."
+		cmd.Long = "Drain gives a node nothing new: its keys move to their next homes, requests in flight and open connections stay until\n" +
+			"they end, or until --deadline. With --wait it ends when nothing is open there any more."
 		cmd.Example = "  roost nodes drain b --wait\n  roost nodes drain b --deadline 10m --wait --timeout 15m"
 		cmd.Flags().DurationVar(&deadline, "deadline", 0, "end what is still open there after this time (default: never)")
 	} else {

@@ -28,7 +28,7 @@ func poolsCommand() *cobra.Command {
 	show := &cobra.Command{
 		Use:               "show [POOL]",
 		Short:             "Show one pool and its nodes",
-		Long:              "Show shows one pool with its table, its nodes, and what of the changes made to it could not be used. Its name is needed only\nwhen there are several.",
+		Long:              "Show shows one pool with its table, its nodes, and what of the changes made to it could not be used. Its name is needed\nonly when there are several.",
 		Args:              arguments(0, 1),
 		ValidArgsFunction: o.completePool,
 		RunE:              o.run(o.showPool),
@@ -109,8 +109,8 @@ func homes(o *online) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "homes HOMES|default",
 		Short: "Set how many homes a key of a pool has",
-		Long: fmt.Sprintf("Homes sets how many ordered homes a key has, from 1 to %d, in place of what the configuration says. They are used first to\n"+
-			"last as the key's load grows. default takes it back.", roost.MaxHomes),
+		Long: fmt.Sprintf("Homes sets how many ordered homes a key has, from 1 to %d, in place of what the configuration says. They are used first\n"+
+			"to last as the key's load grows. default takes it back.", roost.MaxHomes),
 		Example:           "  roost pools homes 2\n  roost pools homes default",
 		Args:              arguments(1, 1),
 		ValidArgsFunction: cobra.NoFileCompletions,

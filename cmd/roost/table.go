@@ -16,7 +16,7 @@ func tableCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "table",
 		Short:   "Show how a pool's table shares its keys out",
-		Long:    "Table shows what share of a pool's keys each node is the first home of. With --rows it prints the homes of every slot, a line\neach: the slot's number, then its homes, best first.",
+		Long:    "Table shows what share of a pool's keys each node is the first home of. With --rows it prints the homes of every slot, a\nline each: the slot's number, then its homes, best first.",
 		Example: "  roost table\n  roost table --rows --pool fn | awk '$2 == \"b\"'",
 		Args:    arguments(0, 0),
 	}

@@ -14,8 +14,8 @@ func upgradeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "upgrade",
 		Short: "Give all listeners to the new binary, without dropping a connection",
-		Long: "Upgrade makes the balancer start its own program anew from disk, as it was replaced there, and give it every listener. The\n" +
-			"new process takes all new connections; the old one serves what it has until that ends. When the new one does not get\n" +
+		Long: "Upgrade makes the balancer start its own program anew from disk, as it was replaced there, and give it every listener.\n" +
+			"The new process takes all new connections; the old one serves what it has until that ends. When the new one does not get\n" +
 			"ready, the old one goes on as if nothing was. It is asked for over the unix socket only.",
 		Example: "  install -m 755 roost-v2 /usr/bin/roost && roost upgrade",
 		Args:    arguments(0, 0),
