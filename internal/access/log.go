@@ -31,6 +31,9 @@ const (
 	maxBuffers = 64
 	// flushEvery is how long a line waits for company. A buffer that is half full ends the wait.
 	flushEvery = 100 * time.Millisecond
+	// endWithin is how long Run takes for the rest: a slow disk writes all that may wait within it, and a pipe that nobody
+	// reads must not keep a balancer from ending.
+	endWithin = 2 * time.Second
 	// fileMode keeps the log, which holds clients' addresses and keys, from other users.
 	fileMode = 0o640
 )
@@ -49,7 +52,7 @@ type Log struct {
 	reopen  chan struct{}
 	log     *slog.Logger
 
-	// Run's own.
+	// work's own.
 	path    string // "": standard output
 	out     io.Writer
 	spare   []byte
@@ -139,9 +142,26 @@ func (l *Log) Reopen() {
 	}
 }
 
-// Run writes lines until ctx ends, then those that are left, and closes the file. End it after the last Write. When
-// standard output is a pipe that nobody reads, Run hangs in a write, as any program would; Write does not.
+// Run writes lines until ctx ends, then those that are left, and closes the file. What is written later is dropped and
+// counted. Two Logs may run at a time, as when a reload goes over to another file.
+//
+// A system's write cannot be called off. When nobody takes what is written (standard output is a pipe that nobody reads),
+// Run returns an error soon after ctx ended, and leaves the goroutine that writes to the end of the process.
 func (l *Log) Run(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() { done <- l.work(ctx) }()
+	<-ctx.Done()
+	late := time.NewTimer(endWithin)
+	defer late.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-late.C:
+		return fmt.Errorf("end the access log: its last lines were not taken within %v and are lost", endWithin)
+	}
+}
+
+func (l *Log) work(ctx context.Context) error {
 	for {
 		select {
 		case <-l.wake:
@@ -155,7 +175,7 @@ func (l *Log) Run(ctx context.Context) error {
 			l.flush() // what came before the call stands in the old file
 			l.rotate()
 		case <-ctx.Done():
-			l.flush()
+			l.end()
 			if f, ok := l.out.(*os.File); ok && l.path != "" {
 				if err := f.Close(); err != nil {
 					return fmt.Errorf("close the access log: %w", err)
@@ -184,6 +204,23 @@ func (l *Log) flush() {
 		l.dropped.Add(l.write(full))
 		l.spare = full[:0]
 	}
+	l.tell()
+}
+
+// end is the last flush. It gives no buffer back: who comes later with a line finds none, and drops it.
+func (l *Log) end() {
+	for i := range l.buffers {
+		b := &l.buffers[i]
+		for !b.taken.CompareAndSwap(false, true) {
+			runtime.Gosched() // a line is being put into it
+		}
+		l.dropped.Add(l.write(b.data))
+	}
+	l.tell()
+}
+
+// tell writes how many lines are missing.
+func (l *Log) tell() {
 	if n := l.dropped.Load(); n > l.told {
 		if l.write(appendDropped(nil, time.Now(), n-l.told)) == 0 {
 			l.told = n

@@ -13,8 +13,10 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -194,6 +196,80 @@ func TestLinesThatNobodyTakesAreDroppedAndCounted(t *testing.T) {
 	stop()
 	if got.dropped != int(l.Dropped()) {
 		t.Errorf("the log tells of %d dropped lines, there were %d", got.dropped, l.Dropped())
+	}
+}
+
+// stuck is a pipe that nobody reads.
+type stuck chan bool
+
+func (s stuck) Write(p []byte) (int, error) {
+	<-s
+	return 0, io.ErrClosedPipe
+}
+
+func TestALogThatNobodyReadsDoesNotKeepABalancerFromEnding(t *testing.T) {
+	for _, busy := range []bool{false, true} { // whether it hangs already when it is told to end
+		synctest.Test(t, func(t *testing.T) {
+			l := openLog(t, "stdout", make(journal, 1000))
+			out := make(stuck)
+			l.out = out
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error)
+			go func() { done <- l.Run(ctx) }()
+			l.Write(full(), "web")
+			if busy {
+				<-time.After(time.Minute) // of the bubble's clock
+			}
+			since := time.Now()
+			cancel()
+			if err := <-done; err == nil || !strings.Contains(err.Error(), "lost") || time.Since(since) != endWithin {
+				t.Errorf("ended after %v with %v", time.Since(since), err)
+			}
+			close(out)
+		})
+	}
+}
+
+// A reload goes over to another file: (1) a request has the old log in hand; (2) the new one takes its place; (3) the old one
+// is told to end; (4) the request writes its line.
+func TestALogGivesWayToAnotherWithoutLosingCount(t *testing.T) {
+	dir := t.TempDir()
+	j := make(journal, 1000)
+	var current atomic.Pointer[Log]
+	const writers, each, reloads = 4, 2000, 20
+	path := func(i int) string { return filepath.Join(dir, fmt.Sprint(i)) }
+	logs := []*Log{openLog(t, path(0), j)}
+	current.Store(logs[0])
+	stop := run(t, logs[0])
+	var all sync.WaitGroup
+	for range writers {
+		all.Go(func() {
+			for range each {
+				current.Load().Write(full(), "web")
+			}
+		})
+	}
+	for i := 1; i <= reloads; i++ {
+		next := openLog(t, path(i), j)
+		logs = append(logs, next)
+		end := run(t, next)
+		current.Store(next)
+		stop()
+		stop = end
+	}
+	all.Wait()
+	stop()
+	sum := 0
+	for i, l := range logs {
+		sum += read(t, path(i)).lines + int(l.Dropped())
+	}
+	if sum != writers*each {
+		t.Errorf("%d lines written or counted as dropped, want %d", sum, writers*each)
+	}
+	before := logs[0].Dropped()
+	logs[0].Write(full(), "web")
+	if logs[0].Dropped() != before+1 {
+		t.Error("a line that came too late was not counted")
 	}
 }
 
