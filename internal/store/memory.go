@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"maps"
 	"sync"
@@ -18,13 +19,15 @@ type memory struct {
 	mu     sync.Mutex // guards all below
 	closed bool
 	rev    uint64
-	edits  map[Record]bool
+	edits  map[Key]string
 	tables map[roost.PoolID][]byte
 }
 
+const memoryName = "memory store"
+
 // NewMemory makes a store that ends with the process.
 func NewMemory() Store {
-	m := &memory{edits: map[Record]bool{}, tables: map[roost.PoolID][]byte{}}
+	m := &memory{edits: map[Key]string{}, tables: map[roost.PoolID][]byte{}}
 	rand.Read(m.id[:])
 	return m
 }
@@ -36,10 +39,10 @@ func (m *memory) Path() string      { return "" }
 func (m *memory) Load(ctx context.Context) (e *roost.Edits, err error) {
 	err = m.do(ctx, func() (err error) {
 		var records []Record
-		for r := range m.edits {
-			records = append(records, r)
+		for k, v := range m.edits {
+			records = append(records, Record{k, v})
 		}
-		e, err = Decode(m.rev, records)
+		e, err = Decode(memoryName, m.rev, records)
 		return err
 	})
 	return e, err
@@ -52,13 +55,13 @@ func (m *memory) Save(ctx context.Context, prev, next *roost.Edits) error {
 	}
 	return m.do(ctx, func() error {
 		if m.rev != d.From {
-			return &Error{Conflict, m.Kind(), fmt.Errorf("save revision %d after %d: it is at %d", d.To, d.From, m.rev)}
+			return d.Moved(memoryName, m.rev)
 		}
-		for _, r := range d.Gone {
-			delete(m.edits, r)
+		for _, k := range d.Gone {
+			delete(m.edits, k)
 		}
 		for _, r := range d.New {
-			m.edits[r] = true
+			m.edits[r.Key] = r.Value
 		}
 		m.rev = d.To
 		return nil
@@ -91,10 +94,10 @@ func (m *memory) do(ctx context.Context, f func() error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("store memory: %w", err)
+		return fmt.Errorf("%s: %w", memoryName, err)
 	}
 	if m.closed {
-		return &Error{Unavailable, m.Kind(), fmt.Errorf("it is closed")}
+		return &Error{Unavailable, memoryName, errors.New("it is closed")}
 	}
 	return f()
 }

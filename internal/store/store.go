@@ -2,7 +2,8 @@
 // of each pool. Adapters put it into a database; a memory store stands in where nothing shall last.
 //
 // Guarantee: a change is stored whole or not at all, and once a call returned nil it outlives a crash of the machine.
-// Every failure is an [*Error] that says what happened and what to do, or the context's own error.
+// Every failure is an [*Error] that says what happened and what to do, or the context's own error; only edits that no
+// store can hold have a plain one.
 //
 // Trap: a call that failed because its context ended may have been carried out all the same; load again to know.
 package store
@@ -49,20 +50,21 @@ const (
 	Unavailable Kind = "unavailable" // anything else: gone, unreadable, closed
 )
 
+// Error says what happened and what to do.
 func (k Kind) Error() string {
 	switch k {
 	case Locked:
-		return "another process holds it: end that process, two balancers cannot share one store"
+		return "another process holds it locked: wait for that process, or end it"
 	case Full:
-		return "there is no room to write: free some; no restart is needed"
+		return "there is no room to write: free some, no restart is needed"
 	case Corrupt:
-		return "it is damaged or no store of roost: restore a backup, or move it away to start without what was changed through the API"
+		return "it is damaged, or was never made by roost: restore a backup, or move it away to start with a new one"
 	case Newer:
 		return "a newer version of roost wrote it: run that version, or restore a backup from before it"
 	case ReadOnly:
 		return "it may not be written: make the file and its directory writable for the user that roost runs as"
 	case Conflict:
-		return "somebody else changed it meanwhile: look again and repeat the change"
+		return "somebody else changed it meanwhile: look again, and repeat the change"
 	}
 	return "it cannot be used"
 }
@@ -70,13 +72,11 @@ func (k Kind) Error() string {
 // Error is a failure of a store.
 type Error struct {
 	Kind  Kind
-	Store string // which one: the path of its file, or its kind
+	Store string // which one, for people
 	Err   error  // what was being done, and what came of it
 }
 
-func (e *Error) Error() string {
-	return "store " + e.Store + ": " + e.Kind.Error() + " (" + e.Err.Error() + ")"
-}
+func (e *Error) Error() string { return e.Store + ": " + e.Kind.Error() + ": " + e.Err.Error() }
 
 func (e *Error) Unwrap() []error { return []error{e.Kind, e.Err} }
 
