@@ -63,6 +63,9 @@ func appendLine(dst []byte, r *roost.Record, listener string) []byte {
 	if r.NodeNanos > 0 {
 		dst = appendMillis(dst, `,"node_ms":`, r.NodeNanos)
 	}
+	if r.Wait > 0 { // inside the node, as it said
+		dst = appendMillis(dst, `,"node_wait_ms":`, r.Wait)
+	}
 	if r.Queued > 0 {
 		dst = appendMillis(dst, `,"queued_ms":`, r.Queued)
 	}

@@ -33,6 +33,7 @@ func full() *roost.Record {
 func records() []*roost.Record {
 	retried := full()
 	retried.Why, retried.Tries, retried.Queued, retried.Spilled = roost.WhyRetry, 3, 1_500_000, true
+	retried.Wait = 730_000_000
 	refused := &roost.Record{Start: start, Proto: "HTTP/1.1", Status: 400, Reason: "head_invalid",
 		Cause: `the request line holds "\" `, Client: netip.MustParseAddr("::ffff:192.0.2.1"), Nanos: 42_000}
 	failed := full()
@@ -101,7 +102,7 @@ func TestTheLongestLineKeepsToItsBound(t *testing.T) {
 		Start: math.MaxInt64, Route: &roost.Route{Name: bad}, Pool: roost.PoolID(bad), Key: []byte(bad), Node: roost.NodeID(bad),
 		Why: roost.WhySuccessor, Tries: math.MaxUint8, Proto: bad, Method: bad, Host: bad, Target: bad, Status: math.MaxUint16,
 		Reason: bad, Cause: bad, Fault: roost.FaultClientFrames, Client: netip.MustParseAddr(strings.Repeat("ffff:", 7) + "ffff"),
-		BytesIn: math.MinInt64, BytesOut: math.MinInt64, Nanos: math.MaxInt64, NodeNanos: math.MaxInt64, Queued: math.MaxInt64,
+		BytesIn: math.MinInt64, BytesOut: math.MinInt64, Nanos: math.MaxInt64, NodeNanos: math.MaxInt64, Queued: math.MaxInt64, Wait: math.MaxInt64,
 		Spilled: true, Panic: true, Upgraded: true, Aborted: true,
 	}
 	line := appendLine(nil, r, bad)
