@@ -4,6 +4,8 @@ SHELL := bash
 GO ?= go
 TOOL := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 5m
+BIN ?= bin
+IMAGE_ARCH ?= amd64,arm64
 
 .PHONY: help
 help: ## list the targets
@@ -12,6 +14,12 @@ help: ## list the targets
 .PHONY: build
 build: ## build bin/roost, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/roost ./cmd/roost
+
+.PHONY: image
+image: ## build bin/roost-image.tar, an OCI image of static binaries for IMAGE_ARCH, without a daemon
+	@for a in $$(tr , ' ' <<<'$(IMAGE_ARCH)'); do set -x; \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$$a $(GO) build -trimpath -ldflags '-s -w' -o $(BIN)/roost-linux-$$a ./cmd/roost; done
+	$(GO) run ./packaging/image -arch $(IMAGE_ARCH) -binary $(BIN)/roost-linux-ARCH -o $(BIN)/roost-image.tar
 
 .PHONY: check
 check: ## what one runs before a commit: format, vet, staticcheck, unit tests, the house
