@@ -145,10 +145,9 @@ func (a *applier) addNode(n roost.Node) (bool, error) {
 		}
 		return false, a.exists(have, &n, who(have))
 	}
-	for _, nodes := range [][]roost.Node{a.pool.Intent.Nodes, a.e.Nodes} {
-		if i := slices.IndexFunc(nodes, func(o roost.Node) bool { return o.Addr == n.Addr }); i >= 0 {
-			return false, refuse(roost.CodeNodeExists, "%s is node %s of pool %s already; a node has one name", n.Addr, quoted(string(nodes[i].ID)), quoted(string(a.pool.ID)))
-		}
+	if i := slices.IndexFunc(a.pool.Intent.Nodes, func(o roost.Node) bool { return o.Addr == n.Addr }); i >= 0 {
+		return false, refuse(roost.CodeNodeExists, "%s is node %s of pool %s already; a node has one name", n.Addr,
+			quoted(string(a.pool.Intent.Nodes[i].ID)), quoted(string(a.pool.ID)))
 	}
 	if len(a.pool.Intent.Nodes) >= roost.MaxNodes || len(a.e.Nodes) >= roost.MaxNodes {
 		return false, refuse(roost.CodeBadChange, "pool %s has %d nodes, which is the limit; make another pool", quoted(string(a.pool.ID)), roost.MaxNodes)
