@@ -151,8 +151,8 @@ func (c *conn) await() bool {
 	var drain time.Duration // the limit once the listener leaves
 	c.idle.Store(true)
 	err := c.w.await(c.e.o.Now, since, func() time.Duration {
-		if drain == 0 && c.f.leaving.Load() {
-			drain = c.e.o.Now().Sub(since) + idleGrace
+		if drain == 0 && c.f.leaving() {
+			drain = c.e.o.Now().Sub(since) + time.Duration(c.f.grace.Load())
 		}
 		if drain > 0 {
 			return drain

@@ -16,39 +16,42 @@ const (
 	// idleGrace is how long an idle connection may still bring a request while it leaves. A request that crosses our
 	// close on its way would fail; a client in a loop sends its next one long before this, and is told to close.
 	idleGrace = 500 * time.Millisecond
+	// handOverGrace is the same in a hand-over, which has time: it is enough for clients that ask once a second.
+	handOverGrace = 2 * time.Second
 )
 
 // Retire ends one listener, and nothing else: it stops accepting, lets what was accepted finish with Connection: close
 // (in HTTP/2 by GOAWAY), and closes idle connections. Tunnels live on until they end by themselves; Serve returns when
-// the last connection has ended. Retire does not wait.
+// the last connection has ended. Retire does not wait, and may be repeated. It is about what is served under id now: a
+// Serve that was started in another goroutine and has not begun is not meant.
 func (e *Engine) Retire(id roost.ListenerID) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.dismiss(func(f *front) bool { return f.id == id }, soon)
+	e.dismiss(func(f *front) bool { return f.id == id }, acceptQueued, idleGrace)
 }
 
 // Drain ends the engine: all listeners as Retire does. At the end of ctx it cuts off what is left, tunnels above all, and
 // says how many connections that were.
-func (e *Engine) Drain(ctx context.Context) error { return e.finish(ctx, soon) }
+func (e *Engine) Drain(ctx context.Context) error { return e.finish(ctx, acceptQueued, idleGrace) }
 
 // HandOver is Drain for listeners whose sockets another process holds as well, and serves: they are closed at once, and
 // what the kernel has queued is the other's.
-func (e *Engine) HandOver(ctx context.Context) error { return e.finish(ctx, atOnce) }
+func (e *Engine) HandOver(ctx context.Context) error {
+	return e.finish(ctx, func(ln net.Listener) { ln.Close() }, handOverGrace)
+}
 
-// soon closes a listener when it has accepted what is queued.
-func soon(ln net.Listener) {
+// acceptQueued closes a listener when it has accepted what is queued.
+func acceptQueued(ln net.Listener) {
 	if d, ok := ln.(interface{ SetDeadline(time.Time) error }); !ok || d.SetDeadline(time.Now().Add(acceptGrace)) != nil {
 		ln.Close()
 	}
 }
 
-func atOnce(ln net.Listener) { ln.Close() }
-
 // finish may run more than once at a time: the first deadline cuts.
-func (e *Engine) finish(ctx context.Context, end func(net.Listener)) error {
+func (e *Engine) finish(ctx context.Context, end func(net.Listener), grace time.Duration) error {
 	e.mu.Lock()
 	e.draining = true
-	e.dismiss(func(*front) bool { return true }, end)
+	e.dismiss(func(*front) bool { return true }, end, grace)
 	e.settle()
 	e.mu.Unlock()
 	var err error
@@ -63,11 +66,10 @@ func (e *Engine) finish(ctx context.Context, end func(net.Listener)) error {
 	return err
 }
 
-// dismiss makes fronts leave. mu is held.
-func (e *Engine) dismiss(who func(*front) bool, end func(net.Listener)) {
+// dismiss makes fronts leave, and their idle connections within grace. mu is held.
+func (e *Engine) dismiss(who func(*front) bool, end func(net.Listener), grace time.Duration) {
 	for f := range e.fronts {
-		if who(f) {
-			f.leaving.Store(true)
+		if who(f) && f.grace.CompareAndSwap(0, int64(grace)) {
 			end(f.ln)
 		}
 	}

@@ -66,16 +66,19 @@ func New(o Options) *Engine {
 
 // front is one listener being served.
 type front struct {
-	e       *Engine
-	ln      net.Listener
-	id      roost.ListenerID
-	tls     func() *tls.Config
-	ctx     context.Context // Serve's; dials and handshakes hang on it
-	leaving atomic.Bool     // accepts no more; its connections finish what they have
-	conns   *atomic.Int64   // all of the listener id, those of a front that left before included
-	shed    atomic.Int64
-	wg      sync.WaitGroup // the connections' goroutines
+	e     *Engine
+	ln    net.Listener
+	id    roost.ListenerID
+	tls   func() *tls.Config
+	ctx   context.Context // Serve's; dials and handshakes hang on it
+	grace atomic.Int64    // not 0: it leaves, and idle connections may bring a request for so many nanoseconds
+	conns *atomic.Int64   // all of the listener id, those of a front that left before included
+	shed  atomic.Int64
+	wg    sync.WaitGroup // the connections' goroutines
 }
+
+// leaving tells whether the front accepts no more, and its connections finish what they have.
+func (f *front) leaving() bool { return f.grace.Load() != 0 }
 
 // Serve accepts connections from ln, the listener id of the snapshots, until Retire, Drain, HandOver or the end of ctx.
 // conf is asked for each connection: nil means clear text, else its NextProtos decide about HTTP/2; a nil conf is clear
@@ -99,7 +102,7 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener, id roost.ListenerID
 	err := f.accept()
 	ln.Close()
 	e.leave(f)
-	if ctx.Err() != nil || f.leaving.Load() {
+	if ctx.Err() != nil || f.leaving() {
 		err = nil
 	} else {
 		err = fmt.Errorf("accept on %s: %w", ln.Addr(), err)

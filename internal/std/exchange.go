@@ -13,7 +13,7 @@ import (
 func (k *work) carry(s *roost.Snapshot) bool {
 	x := &k.x
 	reply, ok := x.Accept(s, &k.c.peer, &k.req, text(k.head), k.start.UnixNano(), k.e.o.Now().UnixNano())
-	if k.c.f.leaving.Load() {
+	if k.c.f.leaving() {
 		x.Close = true
 	}
 	if !ok {
@@ -180,7 +180,7 @@ func (k *work) converse() (roost.Stage, roost.Fault, error) {
 
 // leaving tells the client to close, when the listener began to leave while the node was at work.
 func (k *work) leaving() {
-	if k.c.f.leaving.Load() {
+	if k.c.f.leaving() {
 		k.x.Close = true
 	}
 }

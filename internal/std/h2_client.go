@@ -71,14 +71,14 @@ func (s *session) begin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.goAway = s.goAway
-	if c.f.leaving.Load() { // came during the drain: its first request is still answered
+	if c.f.leaving() { // came during the drain: its first request is still answered
 		s.again = time.AfterFunc(idleGrace, s.shutdown)
 	}
 }
 
-// goAway tells the client to bring no more requests (RFC 9113, 6.8). Those that it brought are answered. It is called
-// once, by Drain, with the connection's lock held. net/http does not hear of it while it begins the session; so it is
-// told again.
+// goAway tells the client to bring no more requests (RFC 9113, 6.8). Those that it brought are answered. It is called by
+// dismiss, perhaps twice, with the connection's lock held. net/http does not hear of it while it begins the session; so
+// it is told again.
 func (s *session) goAway() {
 	s.shutdown()
 	if s.again == nil {
@@ -117,7 +117,7 @@ func (s *session) serve(w http.ResponseWriter, r *http.Request) {
 		defer s.gate.leave()
 		sendRequest(far, head, r)
 	}()
-	if s.c.f.leaving.Load() {
+	if s.c.f.leaving() {
 		w.Header().Set("Connection", "close") // net/http makes a GOAWAY of it
 	}
 	whole := s.receive(w, far, r, limit)
