@@ -145,7 +145,9 @@ func (b *Balancer) apply(cfg *roost.Config) []roost.Mistake {
 // held are all sockets that this process listens on.
 func (b *Balancer) held() (lns []net.Listener) {
 	for _, f := range b.allFronts() {
-		lns = append(lns, f.ln.Listener)
+		if !f.retired {
+			lns = append(lns, f.ln.Listener)
+		}
 	}
 	for _, d := range b.doors {
 		lns = append(lns, d.ln.Listener)
