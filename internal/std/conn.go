@@ -63,8 +63,8 @@ func (c *conn) serve() {
 	limit := int64(c.settings().MaxConns)
 	defer c.f.conns.Add(-1) // after end: a connection that lingers still counts
 	defer c.end()
-	conf := c.f.tls()
-	if n := c.f.conns.Add(1); limit > 0 && n > limit {
+	n, conf := c.f.conns.Add(1), c.f.tls()
+	if limit > 0 && n > limit {
 		c.refuse(conf != nil)
 		return
 	}

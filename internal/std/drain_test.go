@@ -21,7 +21,21 @@ func deadline(t testing.TB, d time.Duration) context.Context {
 	return ctx
 }
 
-func TestADrainUnderLoadFailsNoAcceptedRequest(t *testing.T) {
+func TestAListenerThatLeavesUnderLoadFailsNoAcceptedRequest(t *testing.T) {
+	for name, leave := range map[string]func(p *proxy) error{
+		"drain": func(p *proxy) error { return p.e.Drain(deadline(t, 10*time.Second)) },
+		"retire": func(p *proxy) error {
+			p.e.Retire(0)
+			err := <-p.served
+			p.served <- nil
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) { leaveUnderLoad(t, leave) })
+	}
+}
+
+func leaveUnderLoad(t *testing.T, leave func(p *proxy) error) {
 	n := node(t, func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
 		w.Write(b)
@@ -71,13 +85,13 @@ func TestADrainUnderLoadFailsNoAcceptedRequest(t *testing.T) {
 	for range cap(warm) {
 		<-warm
 	}
-	if err := p.e.Drain(deadline(t, 10*time.Second)); err != nil {
+	if err := leave(p); err != nil {
 		t.Error(err)
 	}
 	clients.Wait()
 	if c, err := net.Dial("tcp", p.addr); err == nil {
 		c.Close()
-		t.Error("a connection was accepted after the drain")
+		t.Error("a connection was accepted afterwards")
 	}
 	t.Logf("%d requests", served.Load())
 }
