@@ -72,10 +72,10 @@ func (g *Gift) Close() {
 // duplicate is not the listener's own File: of that one, os/exec makes a blocking descriptor, and all duplicates of a
 // socket are blocking together. A listener of ours would then hang in accept, beyond the reach of Close, whenever the
 // other process is faster.
-func duplicate(ln net.Listener, name string) (*os.File, error) {
-	sc, ok := ln.(syscall.Conn)
+func duplicate(socket any, name string) (*os.File, error) {
+	sc, ok := socket.(syscall.Conn)
 	if !ok {
-		return nil, fmt.Errorf("%T is not a socket", ln)
+		return nil, fmt.Errorf("%T is not a socket", socket)
 	}
 	raw, err := sc.SyscallConn()
 	if err != nil {
