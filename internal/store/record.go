@@ -228,8 +228,11 @@ func (r *Record) decode(p *roost.PoolEdits) (Kind, error) {
 		if r.Name != pinName(pin.Key) {
 			return Corrupt, fmt.Errorf("its name is not that of its key %q", pin.Key)
 		}
-		p.Pins = append(p.Pins, roost.PinIntent{Key: pin.Key, Nodes: pin.Nodes, Homes: pin.Homes})
+		p.Pins = append(p.Pins, roost.PinIntent{Key: pin.Key, Nodes: append([]roost.NodeID(nil), pin.Nodes...), Homes: pin.Homes})
 	case "homes":
+		if homes.Homes == 0 || r.Name != "" {
+			return Corrupt, errors.New("its number is none, or it has a name")
+		}
 		p.Homes = homes.Homes
 	}
 	return "", nil

@@ -38,6 +38,7 @@ type file struct {
 	name string // for errors
 	path string // "": in memory
 	db   *sql.DB
+	wait time.Duration // for locks
 
 	turn   chan struct{} // holds a token while a call is under way
 	closed bool          // belongs to whoever has the turn
@@ -48,14 +49,14 @@ func newFile(name, path string, options url.Values) *file {
 	if path == "" {
 		dsn = url.URL{Scheme: "file", Opaque: ":memory:"}
 	}
-	options.Set("_txlock", "exclusive") // but for read-only ones
-	options.Set("_error_rc", "true")    // no message of another error
+	options.Set("_txlock", "exclusive") // but for those that only read
+	options.Set("_error_rc", "true")    // errors come with no other's message
 	dsn.RawQuery = options.Encode()
 	db, err := sql.Open("sqlite", dsn.String())
 	if err != nil {
-		panic(err) // no driver of that name
+		panic(err) // there is no driver of that name
 	}
-	return &file{name: name, path: path, db: db, turn: make(chan struct{}, 1)}
+	return &file{name: name, path: path, db: db, wait: lockWait, turn: make(chan struct{}, 1)}
 }
 
 // do runs f in a transaction, again while other processes hold locks, at most for lockWait. SQLite's own waiting
@@ -70,7 +71,7 @@ func (f *file) do(ctx context.Context, mode mode, doing string, run func(context
 	if f.closed {
 		return f.fault(ctx, doing, errors.New("it is closed"))
 	}
-	end := time.NewTimer(lockWait)
+	end := time.NewTimer(f.wait)
 	defer end.Stop()
 	for pause := time.Millisecond; ; pause = min(2*pause, lockPoll) {
 		err := f.once(ctx, mode, run)
@@ -141,12 +142,14 @@ func (f *file) fault(ctx context.Context, doing string, err error) error {
 		e.Err = known.Err
 	}
 	if code(err) == sqlite3.SQLITE_CANTOPEN {
-		_, missing := os.Stat(f.path)
+		info, missing := os.Stat(f.path)
 		switch {
 		case errors.Is(missing, fs.ErrNotExist):
 			e.Err = errors.New("its file is gone: put it back, or restart roost to begin a new one")
 		case missing != nil:
 			e.Err = missing
+		case !info.Mode().IsRegular():
+			e.Err = errors.New("there is no regular file")
 		}
 	}
 	e.Err = fmt.Errorf("%s: %w", doing, e.Err)

@@ -34,7 +34,7 @@ func OpenLbNodes(ctx context.Context, text string) (*LbNodes, error) {
 	}
 	path, _, _ = strings.Cut(path, "?")
 	if path != ":memory:" && !filepath.IsAbs(path) {
-		return nil, fmt.Errorf("open lb_nodes: %q is no absolute path: use sqlite3:///path/of/a/file or sqlite3://:memory:", path)
+		return nil, fmt.Errorf("open lb_nodes: %q is no absolute path: use sqlite3://:memory: or sqlite3:///path/of/a/file", path)
 	}
 	name := "lb_nodes in " + path
 	if path == ":memory:" {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 
 	"roost"
 	"roost/internal/store"
@@ -52,23 +53,29 @@ func migrate(ctx context.Context, tx *sql.Tx, steps []string) error {
 	return nil
 }
 
-// schemaVersion tells a file's version, if it is one of Roost's that this binary knows.
-func schemaVersion(ctx context.Context, tx *sql.Tx) (int, error) {
-	var app, version, pages int
-	for pragma, v := range map[string]*int{"application_id": &app, "user_version": &version, "page_count": &pages} {
+// version tells the version of the file's schema, if it is a whole file of Roost's that this binary knows.
+func (s *database) version(ctx context.Context, tx *sql.Tx) (int, error) {
+	var app, version, pages, pageSize int64
+	for pragma, v := range map[string]*int64{"application_id": &app, "user_version": &version, "page_count": &pages, "page_size": &pageSize} {
 		if err := tx.QueryRowContext(ctx, "PRAGMA "+pragma).Scan(v); err != nil {
 			return 0, err
 		}
 	}
+	info, err := os.Stat(s.path) // under a lock by now: nobody is writing
+	if err != nil {
+		return 0, err
+	}
 	switch {
 	case pages == 0:
 		return 0, &store.Error{Kind: store.Corrupt, Err: errors.New("the file is empty")}
+	case info.Size()%pageSize != 0: // SQLite would take zeros for what is missing of the last page
+		return 0, &store.Error{Kind: store.Corrupt, Err: errors.New("the file is cut off")}
 	case app != application || version < 1:
 		return 0, &store.Error{Kind: store.Corrupt, Err: errors.New("the database is another program's")}
-	case version > len(schema()):
-		return 0, &store.Error{Kind: store.Newer, Err: fmt.Errorf("its schema is version %d, known are %d", version, len(schema()))}
+	case version > int64(len(schema())):
+		return 0, &store.Error{Kind: store.Newer, Err: fmt.Errorf("its schema is version %d, this binary knows %d", version, len(schema()))}
 	}
-	return version, nil
+	return int(version), nil
 }
 
 // identity reads which store a file holds, and its revision.

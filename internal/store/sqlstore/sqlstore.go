@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"roost"
 	"roost/internal/store"
@@ -41,13 +42,12 @@ func Open(ctx context.Context, path string) (store.Store, error) {
 	return s, nil
 }
 
-func newStore(path string) *database {
+func newStore(path string, pragmas ...string) *database {
 	s := &database{file: newFile("store "+path, path, url.Values{
 		"mode": {"rw"}, // the file is made by create alone
-		"_pragma": {
+		"_pragma": append(pragmas,
 			"journal_mode(DELETE)", // a log beside the file (WAL) could not be opened on a full disk
-			"synchronous(EXTRA)",   // with FULL, a loss of power may undo the last transaction
-		},
+			"synchronous(EXTRA)"),  // with FULL, a loss of power may undo the last transaction
 	})}
 	s.db.SetMaxIdleConns(-1)
 	return s
@@ -61,7 +61,7 @@ func (s *database) open(ctx context.Context) error {
 	}
 	version := 0
 	err := s.do(ctx, read, "check it", func(ctx context.Context, tx *sql.Tx) (err error) {
-		if version, err = schemaVersion(ctx, tx); err != nil {
+		if version, err = s.version(ctx, tx); err != nil {
 			return err
 		}
 		return each(ctx, tx, "PRAGMA quick_check(1)", func(rows *sql.Rows) error {
@@ -69,7 +69,7 @@ func (s *database) open(ctx context.Context) error {
 			if err := rows.Scan(&found); err != nil || found == "ok" {
 				return err
 			}
-			return errors.New(found)
+			return errors.New(strings.ReplaceAll(found, "\n", ": "))
 		})
 	})
 	if err == nil && version < len(schema()) {
@@ -100,7 +100,7 @@ func (s *database) create(ctx context.Context) error {
 	defer os.Remove(f.Name())
 	tmp := newStore(f.Name())
 	defer tmp.Close()
-	err = tmp.do(ctx, write, "make it", func(ctx context.Context, tx *sql.Tx) error { return migrate(ctx, tx, schema()) })
+	err = tmp.do(ctx, write, "lay it out", func(ctx context.Context, tx *sql.Tx) error { return migrate(ctx, tx, schema()) })
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (s *database) create(ctx context.Context) error {
 // in runs f in a transaction of the store that was opened, if it still is that one.
 func (s *database) in(ctx context.Context, mode mode, doing string, f func(ctx context.Context, tx *sql.Tx, rev uint64) error) error {
 	return s.do(ctx, mode, doing, func(ctx context.Context, tx *sql.Tx) error {
-		version, err := schemaVersion(ctx, tx)
+		version, err := s.version(ctx, tx)
 		if err != nil {
 			return err
 		}
