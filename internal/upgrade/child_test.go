@@ -28,6 +28,7 @@ const addresses = "ROOST_TEST_ADDRESSES"
 func TestMain(m *testing.M) {
 	play, ok := roles[os.Getenv(role)]
 	if !ok {
+		os.Setenv("GORACE", "atexit_sleep_ms=0") // children of a race-detecting binary would take a second to end
 		os.Exit(m.Run())
 	}
 	if err := play(FromParent()); err != nil {
