@@ -167,8 +167,8 @@ func (d *decoder) unixAddress(v value, name string) (address, bool) {
 		d.fail(v, CodeValue, "write for example unix:/run/app.sock", "the path of a unix socket must be absolute")
 	case len(name) > maxUnixPath:
 		d.fail(v, CodeRange, "", "the path of a unix socket has at most %d bytes, this has %d", maxUnixPath, len(name))
-	case strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		d.fail(v, CodeValue, "", "the path of a unix socket has no control characters")
+	case strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == utf8.RuneError }):
+		d.fail(v, CodeValue, "", "the path of a unix socket is UTF-8 without control characters")
 	default:
 		name = path.Clean(name)
 		return address{text: "unix:" + name, unix: true}, true

@@ -8,8 +8,8 @@
 // Trap: reading is not pure. Certificates, keys of tokens and the environment are looked at, so a file that was right may
 // be wrong on the next machine.
 //
-// The settings, their defaults and the reasons for them are declared where they are decoded (root.go, state.go, admin.go, listener.go,
-// rule.go, pool.go); docs/CONFIGURATION.md is made from these declarations.
+// The settings, their defaults and the reasons for them are declared where they are decoded (root.go, listener.go,
+// rule.go, pool.go, state.go, admin.go); docs/CONFIGURATION.md is made from these declarations.
 package config
 
 import (

@@ -98,6 +98,7 @@ func TestBadFlagsAreNamed(t *testing.T) {
 		{Nodes: nodes, TLSCert: "missing.pem", TLSKey: "missing.key"},
 		{Nodes: nodes, TLSCert: "expired.pem", TLSKey: "expired.key"},
 		{Nodes: nodes, Key: "${HOME}"},
+		{Nodes: nodes, Key: "\xe4{path}", Access: "/var/log/\xe4.log"},
 	} {
 		w := testWorld(t)
 		w.env = nil

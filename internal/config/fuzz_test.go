@@ -64,6 +64,7 @@ func FuzzFlags(f *testing.F) {
 	f.Add("n=[::1]:80*2", "unix:/x", "jwt:a.b", "tcp", "off", "x")
 	f.Add("unix:/a=b*c", "[::1", "{{", "none", "localhost:1", "")
 	w := testWorld(f)
+	byFile := w
 	w.env = nil
 	f.Fuzz(func(t *testing.T, node, listen, key, health, admin, level string) {
 		cfg, ds := fromFlags(Flags{Nodes: []string{node}, Listen: []string{listen}, Key: key, Health: health, Admin: admin, LogLevel: level}, w)
@@ -77,6 +78,9 @@ func FuzzFlags(f *testing.F) {
 		}
 		if cfg == nil {
 			return
+		}
+		if amiss := roundTrip(cfg, byFile); amiss != "" {
+			t.Fatal(amiss)
 		}
 		// What was taken is canonical: read again, it is the same.
 		n := cfg.Pools[0].Intent.Nodes[0]

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -25,6 +26,10 @@ func (d *decoder) text(v value) (string, bool) {
 		text, ok = d.expand(v)
 	}
 	if !ok || !d.weigh(v, text) {
+		return "", false
+	}
+	if !utf8.ValidString(text) { // a flag or a variable: files are
+		d.fail(v, CodeEncoding, "", "%s is not UTF-8", quoted(text))
 		return "", false
 	}
 	v.say(text)
