@@ -84,7 +84,8 @@ func (d *draft) first() {
 	}
 	d.shed(d.full)
 	for _, c := range d.nodes {
-		d.take(c.ref, d.fair[c.ref]*(100-slackFull)/100)
+		least := min(1, d.fair[c.ref]) // with none, the next table would give it one, although nothing changed
+		d.take(c.ref, max(least, d.fair[c.ref]*(100-slackFull)/100))
 	}
 }
 

@@ -593,3 +593,17 @@ func BenchmarkRemoveOneOf1000(b *testing.B) {
 func BenchmarkNothingNewAmong1000(b *testing.B) {
 	benchmarkBuild(b, build(b, nil, input(many(1000))), many(1000))
 }
+
+// A node whose share is a slot or less is given one at once, or the next table would move a slot although nothing changed.
+func TestATableFollowsItselfWhateverTheWeights(t *testing.T) {
+	for _, weights := range [][]uint32{{1, 1, 3000}, {1, 3000}, {3000, 1, 2, 3}, {roost.MaxWeight, 1}, {roost.MaxWeight, 300, 1000}} {
+		ns := many(len(weights))
+		for i, w := range weights {
+			ns[i].Weight = w
+		}
+		first := build(t, nil, input(ns))
+		if again := build(t, first, input(ns)); again != first {
+			t.Errorf("weights %v: the table changed with nothing else", weights)
+		}
+	}
+}
