@@ -304,12 +304,14 @@ func TestADrainCutsWhatIsStillOpenAtItsDeadline(t *testing.T) {
 	tunnel := dial(t, h.addr("web"))
 	tunnel.upgrade("/ws")
 	h.change(roost.LiftHold{Pool: "fn", Node: "b"})
-	h.change(roost.SetHold{Pool: "fn", Node: "a", Hold: roost.Hold{Kind: roost.Draining, Cause: "operator", Deadline: time.Second}})
-	if err := tunnel.echoes(); err != nil {
-		t.Fatalf("before the deadline: %v", err)
-	}
+	const deadline = 300 * time.Millisecond
+	began := time.Now()
+	h.change(roost.SetHold{Pool: "fn", Node: "a", Hold: roost.Hold{Kind: roost.Draining, Cause: "operator", Deadline: deadline}})
 	if err := tunnel.ended(); err != nil {
 		t.Errorf("after the deadline: %v", err)
+	}
+	if after := time.Since(began); after < deadline {
+		t.Errorf("it was cut after %v", after)
 	}
 	if n := h.Status().Pools[0].Nodes[0]; n.Duty != "down" {
 		t.Errorf("the node: %+v", n)

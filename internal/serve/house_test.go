@@ -84,6 +84,8 @@ type houseOptions struct {
 	Options
 	store  store.Store // nil: as configured
 	before func(*Balancer)
+	// watches lets it reload by itself when its file changes; else tests that change it say when.
+	watches bool
 }
 
 // build runs a balancer by a configuration file of that text. Unless the text says otherwise, it has no state and no admin.
@@ -107,6 +109,7 @@ func build(t *testing.T, text string, o houseOptions) *house {
 	if h.Balancer, err = openWith(cfg, o.Options, open); err != nil {
 		t.Fatal(err)
 	}
+	h.watches = o.watches
 	if o.before != nil {
 		o.before(h.Balancer)
 	}

@@ -36,6 +36,7 @@ func openWith(cfg *roost.Config, o Options, open func(path string) (store.Store,
 	broken := make(chan error, 1)
 	b := &Balancer{o: o, started: time.Now(), turn: make(turn, 1), listed: o.Listed, logs: newLogHandler(o.LogTo), cfg: &roost.Config{},
 		broken: broken, handed: make(chan struct{}), support: newGroup(broken), traffic: newGroup(broken)}
+	b.watches = o.Load != nil
 	b.o.Drain, b.o.UpgradeDrain = cmp.Or(o.Drain, DefaultDrain), cmp.Or(o.UpgradeDrain, DefaultUpgradeDrain)
 	b.hurried, b.hurry = context.WithCancel(context.Background())
 	b.ending, b.end = context.WithCancel(context.Background())

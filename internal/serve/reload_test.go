@@ -281,7 +281,7 @@ func TestAFileThatChangesIsReloadedAndOneThatIsOnlyTouchedIsNot(t *testing.T) {
 	conf := func(node string) string {
 		return fmt.Sprintf("listeners: { web: { address: \"127.0.0.1:0\" } }\npools: { fn: { nodes: [ %s ] } }\n", node)
 	}
-	h := build(t, conf(one), houseOptions{})
+	h := build(t, conf(one), houseOptions{watches: true})
 	h.write(conf(one))
 	h.write(conf(two))
 	h.await("the change is taken", func(s roost.Status) bool { return s.Reload.By == ByFile && s.Reload.OK })

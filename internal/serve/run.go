@@ -52,7 +52,7 @@ func (b *Balancer) start() error {
 	b.o.Inherited.Own()
 	b.install(b.first)
 	b.first = nil
-	if b.o.Load != nil {
+	if b.watches {
 		b.support.start("configuration files", b.watch)
 	}
 	b.tellSystemd(systemd.Ready())

@@ -100,6 +100,7 @@ type Balancer struct {
 	hurry   context.CancelFunc
 	end     context.CancelFunc
 
+	watches   bool // files, for changes
 	draining  atomic.Bool
 	upgrading atomic.Bool // and, after it, for ever
 
