@@ -31,7 +31,7 @@ func TestABadNodeIsRefusedWithAReasonAndWhatToDo(t *testing.T) {
 		"a b=c:80":        `read node "a b=c:80": "a b" is not a name: use letters and digits, and - _ . behind the first`,
 		"a:80*0":          `read node "a:80*0": "0" is out of range, which is 0.001 to 1000`,
 		"0.0.0.0:80":      `read node "0.0.0.0:80": 0.0.0.0 is not the address of one machine`,
-		"unix:/\xe4":       `read node "unix:/\xe4": the path of a unix socket is UTF-8 without control characters`,
+		"unix:/\xe4":      `read node "unix:/\xe4": the path of a unix socket is UTF-8 without control characters`,
 		"unix:run/a.sock": `read node "unix:run/a.sock": the path of a unix socket must be absolute; write for example unix:/run/app.sock`,
 	} {
 		if _, err := Node(text); err == nil || err.Error() != want {
