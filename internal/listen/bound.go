@@ -11,17 +11,8 @@ import (
 	"strings"
 )
 
-// Bound tells whether ln is what Open(address) would give, whatever text it was opened with: ":80", "0.0.0.0:80" and
-// "[::]:80" are one, as in package net. A name is looked up. Port 0 is a new port each time, and so never the same.
-func Bound(ln net.Listener, address string) bool {
-	is := bindings(address)
-	if s, ok := ln.(*several); ok {
-		return !slices.ContainsFunc(s.lns, func(l net.Listener) bool { return !is(l.Addr()) })
-	}
-	return is(ln.Addr())
-}
-
-// bindings returns what tells whether a socket's address is one that address means.
+// bindings returns what tells whether a socket's address is one that address means: ":80", "0.0.0.0:80" and "[::]:80" are
+// one, as in package net. A name is looked up. Port 0 is a new port each time, and so never the same.
 func bindings(address string) func(net.Addr) bool {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		return func(a net.Addr) bool { return a.Network() == "unix" && samePath(path, a.String()) }
