@@ -55,7 +55,7 @@ func isJSON(h http.Header) bool {
 	}
 	kind, params, err := mime.ParseMediaType(fields[0])
 	charset, given := params["charset"]
-	return err == nil && kind == "application/json" && (!given || strings.EqualFold(charset, "utf-8"))
+	return err == nil && kind == jsonType && (!given || strings.EqualFold(charset, "utf-8"))
 }
 
 // format is JSON for huma.

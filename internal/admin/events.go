@@ -48,7 +48,7 @@ func (e *Events) Enabled(ctx context.Context, level slog.Level) bool {
 // Handle keeps a line, and passes it on if next takes its level. The error is next's.
 func (e *Events) Handle(ctx context.Context, r slog.Record) error {
 	if r.Level >= slog.LevelInfo {
-		e.ring.add(r.Time, r.Level, cut(r.Message), e.attrs(r))
+		e.ring.add(r.Time.UTC(), r.Level, cut(r.Message), e.attrs(r))
 	}
 	if !e.next.Enabled(ctx, r.Level) {
 		return nil

@@ -222,4 +222,3 @@ func get(t *testing.T, address, path string) (status int, header http.Header, bo
 	t.Helper()
 	return ask(t, address, request(t, "GET", path, nil))
 }
-

@@ -41,12 +41,13 @@ func revision[T any](rev uint64, body T) *revised[T] {
 // looks are the routes that show pools, nodes, keys and tables.
 func (r *router) looks() {
 	noPool := []int{http.StatusNotFound}
-	add(r, http.MethodGet, "/status", "status", "The whole balancer", true, nil,
+	known := r.options.Status != nil
+	add(r, http.MethodGet, "/status", "status", "The whole balancer", known, nil,
 		func(context.Context, *nothing) (*revised[roost.Status], error) {
 			st := r.options.Status()
 			return revision(st.Revision, st), nil
 		})
-	add(r, http.MethodGet, "/nodes", "nodes", "The nodes of all pools", true, nil,
+	add(r, http.MethodGet, "/nodes", "nodes", "The nodes of all pools", known, nil,
 		func(context.Context, *nothing) (*revised[[]api.PoolNode], error) {
 			st := r.options.Status()
 			var all []api.PoolNode
@@ -57,22 +58,22 @@ func (r *router) looks() {
 			}
 			return revision(st.Revision, all), nil
 		})
-	add(r, http.MethodGet, "/pools", "pools", "All pools", true, nil,
+	add(r, http.MethodGet, "/pools", "pools", "All pools", known, nil,
 		func(context.Context, *nothing) (*revised[[]roost.PoolStatus], error) {
 			st := r.options.Status()
 			return revision(st.Revision, st.Pools), nil
 		})
-	add(r, http.MethodGet, "/pools/{pool}", "pool", "One pool", true, noPool,
+	add(r, http.MethodGet, "/pools/{pool}", "pool", "One pool", known, noPool,
 		func(_ context.Context, in *InPool) (*revised[roost.PoolStatus], error) {
 			p, rev, err := r.pool(in.Pool)
 			return revision(rev, p), err
 		})
-	add(r, http.MethodGet, "/pools/{pool}/nodes", "pool-nodes", "The nodes of a pool", true, noPool,
+	add(r, http.MethodGet, "/pools/{pool}/nodes", "pool-nodes", "The nodes of a pool", known, noPool,
 		func(_ context.Context, in *InPool) (*revised[[]roost.NodeStatus], error) {
 			p, rev, err := r.pool(in.Pool)
 			return revision(rev, p.Nodes), err
 		})
-	add(r, http.MethodGet, "/pools/{pool}/nodes/{node}", "node", "One node", true, noPool,
+	add(r, http.MethodGet, "/pools/{pool}/nodes/{node}", "node", "One node", known, noPool,
 		func(_ context.Context, in *InNode) (*revised[roost.NodeStatus], error) {
 			n, rev, err := r.node(in.Pool, in.Node)
 			return revision(rev, n), err
@@ -85,7 +86,7 @@ func (r *router) looks() {
 			k, err := r.options.Key(in.Pool, in.Key)
 			return show(k, err)
 		})
-	add(r, http.MethodGet, "/pools/{pool}/pins", "pins", "The keys placed by hand", r.options.Table != nil, noPool,
+	add(r, http.MethodGet, "/pools/{pool}/pins", "pins", "The keys placed by hand", known && r.options.Table != nil, noPool,
 		func(_ context.Context, in *InPool) (*revised[[]api.Pin], error) {
 			rev := r.options.Status().Revision // before the table: a pin that is new must not hide behind a newer revision
 			t, err := r.options.Table(in.Pool, false)

@@ -19,8 +19,8 @@ type Options struct {
 	Metrics  *Metrics           // nil: no /metrics
 	Events   *Events
 
-	Status func() roost.Status // never nil
-	Ready  func() error        // why the balancer is not ready; nil: it always is
+	Status func() roost.Status
+	Ready  func() error // why the balancer is not ready; nil: it always is
 	Config func() api.Config
 
 	// Node reads a node's short form, [NAME=]ADDRESS. What it says in its error goes to whoever asked.

@@ -1,33 +1,25 @@
 package admin
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"reflect"
-
-	"roost"
 )
 
 // pages adds what is not of the API: it is for people, probes and scrapers.
 func (r *router) pages() {
 	r.get("index", "/", "What there is", page{kind: textPlain, operation: operation{page: true}}, r.index)
-	r.get("healthz", "/healthz", "200 while the process lives", page{kind: textPlain, operation: operation{page: true, free: anybody}}, r.healthz)
+	r.get("healthz", "/healthz", "200 while the process lives", page{kind: textPlain, operation: operation{page: true, free: always}}, r.healthz)
 	r.get("readyz", "/readyz", "200 when it takes traffic, else 503 and why; ?verbose says more, and needs the token",
-		page{kind: textPlain, others: []int{http.StatusServiceUnavailable}, operation: operation{page: true,
-			free: func(q *http.Request, _ roost.Admin) bool { return q.URL.RawQuery == "" }}}, r.readyz)
-	r.mux.HandleFunc("GET /status", r.oldStatus)
-	r.patterns["GET /status"] = operation{page: true}
+		page{kind: textPlain, others: []int{http.StatusServiceUnavailable}, operation: operation{page: true, free: unasked}}, r.readyz)
+	metrics := func(w http.ResponseWriter, _ *http.Request) { notOffered().write(w) }
 	if r.options.Metrics != nil {
-		r.get("metrics", "/metrics", "For Prometheus; admin.open_metrics lifts the token", page{kind: textPlain,
-			others: []int{http.StatusServiceUnavailable}, operation: operation{page: true,
-				free: func(_ *http.Request, settings roost.Admin) bool { return settings.OpenMetrics }}},
-			r.options.Metrics.handler(r.log).ServeHTTP)
+		metrics = r.options.Metrics.handler(r.log).ServeHTTP
 	}
+	r.get("metrics", "/metrics", "For Prometheus; admin.open_metrics lifts the token", page{kind: textPlain,
+		others: []int{http.StatusServiceUnavailable}, problems: []int{http.StatusNotImplemented},
+		operation: operation{page: true, free: configured}}, metrics)
 }
-
-func anybody(*http.Request, roost.Admin) bool { return true }
 
 func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 	text(w, http.StatusOK)
@@ -57,7 +49,7 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 		text(w, http.StatusOK)
 		io.WriteString(w, "ready\n")
 	}
-	if !r.URL.Query().Has("verbose") {
+	if !r.URL.Query().Has("verbose") || s.options.Status == nil {
 		return
 	}
 	st := s.options.Status()
@@ -71,18 +63,6 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 		}
 		fmt.Fprintf(w, "pool %s: %d of %d nodes take new requests\n", p.ID, takers, len(p.Nodes))
 	}
-}
-
-// oldStatus is the status where callers of before look for it.
-func (s *Server) oldStatus(w http.ResponseWriter, _ *http.Request) {
-	st := s.options.Status()
-	lists(reflect.ValueOf(&st))
-	body, err := json.MarshalIndent(st, "", "  ")
-	if err != nil {
-		panic(err)
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Write(append(body, '\n'))
 }
 
 const textPlain = "text/plain; charset=utf-8"

@@ -27,6 +27,8 @@ type Token struct {
 	known bool
 }
 
+func (Token) String() string { return "(a token)" }
+
 // OpenToken reads the token from a file, and makes the file, for its owner alone, when there is none.
 func OpenToken(path string) (t Token, created bool, err error) {
 	text, err := readToken(path)
@@ -74,21 +76,25 @@ func readToken(path string) (string, error) {
 	return text, nil
 }
 
-// makeToken writes a new token into a new file. A file that could not be written whole is removed again.
+// makeToken writes a new token into a new file, which is there whole or not at all.
 func makeToken(path string) (string, error) {
 	var raw [tokenBytes]byte
 	rand.Read(raw[:]) // never fails: crypto/rand ends the process instead
 	text := base64.RawURLEncoding.EncodeToString(raw[:])
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // with O_EXCL and mode 0600
 	if err != nil {
 		return "", fmt.Errorf("make the admin token: %w", err)
 	}
+	defer os.Remove(f.Name())
 	_, err = f.WriteString(text + "\n")
 	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Link(f.Name(), path) // fails when it is there, unlike a rename
+	}
+	if err == nil {
 		err = syncDir(filepath.Dir(path))
 	}
 	if err != nil {
-		return "", fmt.Errorf("make the admin token: %w", errors.Join(err, os.Remove(path)))
+		return "", fmt.Errorf("make the admin token: %w", err)
 	}
 	return text, nil
 }
