@@ -23,6 +23,7 @@ type balancer struct {
 	addr  string            // of the first listener
 	addrs map[string]string // of every listener, by name
 	admin string
+	state string // its state directory
 }
 
 // serve starts a balancer by flags on a free port, and waits until it listens. Later flags win.
@@ -51,9 +52,15 @@ func launch(t testing.TB, listeners int, admin string, args ...string) *balancer
 	if args[0] != "-c" {
 		args = append([]string{"--admin", admin}, args...)
 	}
+	return launchIn(t, listeners, shortDir(t), admin, args...)
+}
+
+// launchIn starts a balancer in a state that one before may have left.
+func launchIn(t testing.TB, listeners int, state, admin string, args ...string) *balancer {
+	t.Helper()
 	cmd := exec.Command(roostBinary(t), append([]string{"serve"}, args...)...)
-	cmd.Env = append(os.Environ(), "STATE_DIRECTORY="+shortDir(t))
-	b := &balancer{child: start(t, cmd), addrs: map[string]string{}, admin: admin}
+	cmd.Env = append(os.Environ(), "STATE_DIRECTORY="+state)
+	b := &balancer{child: start(t, cmd), addrs: map[string]string{}, admin: admin, state: state}
 	b.stderr.await(t, listeners, "msg=listening", func(line string) bool {
 		m := listening.FindStringSubmatch(line)
 		if m == nil {
@@ -77,10 +84,35 @@ func (b *balancer) term(t testing.TB) int {
 	return b.wait(t, patience)
 }
 
-// ask returns what the admin listener says.
+// roost runs one of the command line's verbs at the balancer.
+func (b *balancer) roost(t testing.TB, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	return command(t, 2*patience, "", roostBinary(t), append(args, "--socket", filepath.Join(b.state, "roost.sock"))...)
+}
+
+// must is roost for a verb that succeeds.
+func (b *balancer) must(t testing.TB, args ...string) string {
+	t.Helper()
+	stdout, stderr, code := b.roost(t, args...)
+	if code != 0 {
+		t.Fatalf("roost %s: exit %d\n%s%s", strings.Join(args, " "), code, stdout, stderr)
+	}
+	return stdout
+}
+
+// ask returns what the admin listener says to those who have the token.
 func (b *balancer) ask(t testing.TB, path string) (status int, header http.Header, body string) {
 	t.Helper()
-	resp, err := (&http.Client{Timeout: patience}).Get("http://" + b.admin + path)
+	token, err := os.ReadFile(filepath.Join(b.state, "admin.token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequest(http.MethodGet, "http://"+b.admin+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	resp, err := (&http.Client{Timeout: patience}).Do(req)
 	if err != nil {
 		t.Fatalf("admin: %v", err)
 	}
@@ -94,10 +126,10 @@ func (b *balancer) ask(t testing.TB, path string) (status int, header http.Heade
 
 func (b *balancer) status(t testing.TB) roost.Status {
 	t.Helper()
-	code, _, body := b.ask(t, "/status")
+	code, _, body := b.ask(t, "/api/v1/status")
 	var s roost.Status
 	if err := json.Unmarshal([]byte(body), &s); code != http.StatusOK || err != nil {
-		t.Fatalf("admin: /status: %d %v\n%s", code, err, body)
+		t.Fatalf("admin: status: %d %v\n%s", code, err, body)
 	}
 	return s
 }
@@ -112,7 +144,7 @@ func (b *balancer) nodeStatus(t testing.TB, id string) roost.NodeStatus {
 			}
 		}
 	}
-	t.Fatalf("admin: /status knows no node %q", id)
+	t.Fatalf("admin: the status knows no node %q", id)
 	return roost.NodeStatus{}
 }
 
