@@ -49,7 +49,7 @@ var (
 
 	reloadOKDesc   = desc("config_last_reload_success", "Whether the last reload was done; 0: the configuration in use is the one before.")
 	reloadAtDesc   = desc("config_last_reload_timestamp_seconds", "When the last reload was tried, in seconds since 1970.")
-	reloadsDesc    = desc("config_reloads_total", "Reloads, by who asked (start, signal, api, file) and by result (done, refused).", "by", "result")
+	reloadsDesc    = desc("config_reloads_total", "Reloads, by who asked (signal, api, file) and by result (done, refused).", "by", "result")
 	mistakesDesc   = desc("config_error_info", "The mistakes for which the last reload was refused, the first twenty.", "file", "line", "column", "code")
 	storeUpDesc    = desc("store_up", "0 when the store takes no changes now. Traffic goes on.")
 	revisionDesc   = desc("revision", "Revision of what was changed through the API.")

@@ -169,7 +169,7 @@ func (m *Metrics) Observe(r *roost.Record) {
 	}
 }
 
-// Reloaded counts a reload: by whom (start, signal, api, file) and whether it was done.
+// Reloaded counts a reload: by whom (signal, api, file) and whether it was done.
 func (m *Metrics) Reloaded(by string, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -82,7 +82,7 @@ func counted() *Metrics {
 	slog.New(s.Events).Warn("something changed")
 	m := NewMetrics(s)
 	m.Configure(views())
-	m.Reloaded("start", true)
+	m.Reloaded("api", true)
 	m.Reloaded("file", false)
 	m.Reloaded("file", false)
 	for _, r := range []roost.Record{

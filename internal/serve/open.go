@@ -108,7 +108,7 @@ func (b *Balancer) join(tables []*roost.Table) {
 	rand.Read(self[:]) // never fails: crypto/rand ends the process instead
 	b.prober = probe.New(probe.Options{Version: b.o.Version, Log: b.log, Report: func(r roost.ProbeResult) { b.control.Probed(r) }})
 	b.metrics = admin.NewMetrics(admin.Sources{Status: b.Status, Connections: b.connections, LogDropped: b.access.dropped,
-		Reasons: carry.Codes()})
+		Events: b.events, Reasons: carry.Codes()})
 	b.control = control.New(control.Options{Snapshot: &b.snap, Log: b.log, Now: time.Now, Incarnation: self, Version: b.o.Version,
 		Targets: b.prober.Set, Urge: b.prober.Urge, Tables: tables, Keep: b.keeper.keep, Listeners: b.metrics.Configure})
 	b.engine = std.New(std.Options{Snapshot: &b.snap, Log: b.log, Now: time.Now, Record: b.record})

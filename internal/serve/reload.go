@@ -160,6 +160,7 @@ func (b *Balancer) tell(by string, r api.Reload) {
 	b.mu.Lock()
 	b.reloaded = roost.ReloadStatus{At: time.Now(), By: by, OK: r.OK, Errors: r.Errors}
 	b.mu.Unlock()
+	b.metrics.Reloaded(by, r.OK)
 	for _, w := range r.Warnings {
 		b.log.Warn(w.Message, about(w)...)
 	}
