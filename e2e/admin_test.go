@@ -129,4 +129,5 @@ var metricNames = []string{"roost_requests_total", "roost_response_bytes_total",
 	"roost_retries_total", "roost_panics_total", "roost_table_epoch", "roost_table_slots", "roost_node_up", "roost_node_weight",
 	"roost_node_pressure_ratio", "roost_node_in_flight", "roost_node_connections", "roost_node_requests_total",
 	"roost_node_connect_failures_total", "roost_node_broken_total", "roost_node_errors_total", "roost_access_log_dropped_total",
-	"roost_config_info", "roost_build_info", "process_resident_memory_bytes", "go_goroutines"}
+	"roost_config_info", "roost_config_last_reload_success", "roost_config_last_reload_timestamp_seconds", "roost_store_up",
+	"roost_revision", "roost_events_total", "roost_node_duty", "roost_admin_requests_total", "roost_build_info", "process_resident_memory_bytes", "go_goroutines"}
