@@ -46,3 +46,29 @@ func BenchmarkDeathAndReturnOf1000Nodes(b *testing.B) {
 		w.Step(now, e)
 	}
 }
+
+// BenchmarkEditAmong1000Nodes drains a node and takes it back: the table is built anew each time.
+func BenchmarkEditAmong1000Nodes(b *testing.B) {
+	w, now := thousand(b)
+	for i := 0; b.Loop(); i++ {
+		w.Step(now, Edited{holding(i, roost.Draining)})
+	}
+}
+
+// BenchmarkDeadlineAmong1000Nodes takes a drained node down and back: no table changes.
+func BenchmarkDeadlineAmong1000Nodes(b *testing.B) {
+	w, now := thousand(b)
+	w.Step(now, Edited{holding(0, roost.Draining)})
+	for i := 0; b.Loop(); i++ {
+		w.Step(now, Edited{holding(0, roost.Draining+roost.HoldKind(i%2))})
+	}
+}
+
+// holding are edits that hold a node, every other time.
+func holding(i int, kind roost.HoldKind) *roost.Edits {
+	e := &roost.Edits{Rev: uint64(i), Pools: map[roost.PoolID]roost.PoolEdits{}}
+	if i%2 == 0 {
+		e.Pools["fn"] = roost.PoolEdits{Holds: map[roost.NodeID]roost.Hold{"n7": {Kind: kind, Cause: "operator"}}}
+	}
+	return e
+}

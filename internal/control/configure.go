@@ -28,6 +28,9 @@ func (w *World) configure(now int64, cfg *roost.Config) {
 
 // edit takes the edits as a whole or not at all.
 func (w *World) edit(now int64, e *roost.Edits) {
+	if e == nil {
+		e = &roost.Edits{} // nothing was ever changed
+	}
 	if w.cfg == nil {
 		w.edits = e
 		return

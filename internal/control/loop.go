@@ -36,10 +36,10 @@ type Options struct {
 	// probes.
 	Targets func([]roost.Target)
 	Urge    func(roost.PoolID, roost.NodeID)
-	// Tables are the last ones that a process before published; they are known before the first configuration. Keep is
-	// given each table that was published with a new epoch, to be known then. Listeners is told of the listeners of a
-	// snapshot before that is published, when they are others. Both are called by the goroutine of Run; Keep must not
-	// block. Nil: nobody listens.
+	// Tables are the last ones that a process before published: the first tables of their pools follow them, so that a restart
+	// moves no key. For that, edits and listings come before the first configuration. Keep is given each table that was
+	// published under a new epoch, to be known then. Listeners is told of the listeners of a snapshot before it is published,
+	// when they are others. Both are called by the goroutine of Run; Keep must not block. Nil: nobody asks.
 	Tables    []*roost.Table
 	Keep      func(*roost.Table)
 	Listeners func([]roost.ListenerView)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,15 +34,34 @@ type rig struct {
 	mu       sync.Mutex   // guards the rest
 	targets  [][]roost.Target
 	urged    []roost.NodeID
+	said     []string // what Keep and Listeners were told, and which snapshot was in force then
+	kept     []*roost.Table
 	cancel   func()
 	ended    chan error
 }
 
-func newRig() *rig {
+func newRig(tables ...*roost.Table) *rig {
 	r := &rig{ended: make(chan error, 1)}
+	seq := func() uint64 {
+		if s := r.snapshot.Load(); s != nil {
+			return s.Seq
+		}
+		return 0
+	}
 	r.Loop = New(Options{Snapshot: &r.snapshot, Log: slog.New(slog.NewTextHandler(&r.log, nil)), Incarnation: roost.Incarnation{1}, Version: "1.2.3",
 		Targets: func(ts []roost.Target) { r.mu.Lock(); r.targets = append(r.targets, ts); r.mu.Unlock() },
-		Urge:    func(_ roost.PoolID, n roost.NodeID) { r.mu.Lock(); r.urged = append(r.urged, n); r.mu.Unlock() }})
+		Urge:    func(_ roost.PoolID, n roost.NodeID) { r.mu.Lock(); r.urged = append(r.urged, n); r.mu.Unlock() },
+		Tables:  tables,
+		Keep: func(t *roost.Table) {
+			r.mu.Lock()
+			r.said, r.kept = append(r.said, fmt.Sprintf("snapshot %d: keep %s %d.%d.%d", seq(), t.Pool, t.Epoch.Era, t.Epoch.Term, t.Epoch.Seq)), append(r.kept, t)
+			r.mu.Unlock()
+		},
+		Listeners: func(ls []roost.ListenerView) {
+			r.mu.Lock()
+			r.said = append(r.said, fmt.Sprintf("snapshot %d: %d listeners", seq(), len(ls)))
+			r.mu.Unlock()
+		}})
 	return r
 }
 
@@ -81,6 +102,78 @@ func TestConfigureReturnsAfterTheSnapshotWasPublished(t *testing.T) {
 		r.end(t)
 		if len(r.targets) != 5 || len(r.targets[0]) != 2 {
 			t.Errorf("targets: %v", r.targets)
+		}
+	})
+}
+
+func TestEditsAndListingsAreInForceWhenTheirCallReturns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		r.run(t.Context())
+		c := roost.Node{ID: "c", Addr: "10.0.0.3:80", Weight: roost.WeightOne}
+		early := &roost.Edits{Rev: 7, Pools: map[roost.PoolID]roost.PoolEdits{"fn": {Nodes: []roost.Node{c}}}}
+		if err := r.Edit(t.Context(), early); err != nil || r.snapshot.Load() != nil {
+			t.Fatalf("edits before the first configuration: %v, snapshot %+v", err, r.snapshot.Load())
+		}
+		if err := r.Configure(t.Context(), twoNodes(1)); err != nil {
+			t.Fatal(err)
+		}
+		if n := r.snapshot.Load().Pools[0].Nodes; len(n) != 3 || r.Status().Revision != 7 {
+			t.Errorf("early edits were lost: %+v, revision %d", n, r.Status().Revision)
+		}
+		if err := r.Edit(t.Context(), nil); err != nil || r.snapshot.Load().Pools[0].Nodes[2].Duty != roost.DutyDown || r.Status().Revision != 0 {
+			t.Errorf("no edits: %v, %+v", err, r.snapshot.Load().Pools[0].Nodes)
+		}
+		if err := r.List(t.Context(), roost.Listing{Source: roost.Source{Kind: "lb_nodes"}, Pool: "fn", Nodes: []roost.Node{c}}); err != nil {
+			t.Fatal(err)
+		}
+		if n := r.snapshot.Load().Pools[0].Nodes[2]; n.Duty != roost.Up || n.Weight != roost.WeightOne {
+			t.Errorf("the listed node is %+v", n)
+		}
+		if st := r.Status().Pools[0].Nodes[2]; len(st.Sources) != 1 || st.Sources[0] != "lb_nodes" {
+			t.Errorf("status %+v", st)
+		}
+		r.end(t)
+		if err := r.Edit(t.Context(), early); !errors.Is(err, ErrEnded) {
+			t.Errorf("after the end: %v", err)
+		}
+		if err := r.List(t.Context(), roost.Listing{}); !errors.Is(err, ErrEnded) {
+			t.Errorf("after the end: %v", err)
+		}
+	})
+}
+
+func TestListenersAreToldBeforeTheirSnapshotAndTablesAreKeptAfterTheirs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := twoNodes(1)
+		cfg.Listeners = []roost.Listener{{Name: "web", Address: ":8080"}}
+		edits := &roost.Edits{Rev: 1, Pools: map[roost.PoolID]roost.PoolEdits{"fn": {Weights: map[roost.NodeID]uint32{"a": 5}}}}
+		configure := func(r *rig) error { return r.Configure(t.Context(), cfg) }
+		edit := func(r *rig) error { return r.Edit(t.Context(), edits) }
+		live := func(r *rig, steps ...func(*rig) error) *rig {
+			r.run(t.Context())
+			for _, step := range steps {
+				if err := step(r); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.end(t)
+			return r
+		}
+		first := live(newRig(), configure, edit)
+		if want := []string{"snapshot 0: 1 listeners", "snapshot 1: keep fn 1.1.1", "snapshot 2: keep fn 1.1.2"}; !slices.Equal(first.said, want) {
+			t.Errorf("%q", first.said)
+		}
+		before := *first.kept[0]
+		second := live(newRig(first.kept...), edit, configure) // of two tables the later one counts
+		if want := []string{"snapshot 0: 1 listeners", "snapshot 1: keep fn 1.2.1"}; !slices.Equal(second.said, want) {
+			t.Errorf("%q", second.said)
+		}
+		if got := second.kept[0]; got.Digest != first.kept[1].Digest {
+			t.Errorf("the same wishes give another table after a restart: %v, %v", got.Digest, first.kept[1].Digest)
+		}
+		if !reflect.DeepEqual(before, *first.kept[0]) {
+			t.Error("a restored table was changed")
 		}
 	})
 }

@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"roost"
+	"roost/internal/intent"
 )
 
 // life is a world under random events, and what must hold of it told in the dumbest way.
@@ -20,6 +22,14 @@ type life struct {
 	epochs map[roost.PoolID]roost.Epoch // the latest of each pool, removed pools included
 	open   map[where]*roost.Live        // where requests are in flight, and the counters they hold
 	said   map[*roost.Snapshot]string   // what each snapshot said when it was published
+
+	cfg    *roost.Config
+	edits  *roost.Edits
+	listed []roost.Listing
+	kept   map[roost.PoolID]*roost.Table
+	wished map[roost.PoolID]string     // what each pool's last table rests on
+	heard  []roost.ListenerView        // by Listeners
+	used   map[roost.ListenerID]string // names of the listeners that this process ever had
 }
 
 type where struct {
@@ -29,10 +39,26 @@ type where struct {
 
 // step takes an event and checks what every step owes.
 func (l *life) step(t *rapid.T, e Event) (refused error) {
-	published := 0
+	published, fresh := 0, map[*roost.Table]bool{}
 	for _, a := range l.w.Step(l.now, e) {
 		switch a := a.(type) {
+		case Listeners:
+			if published > 0 {
+				t.Fatal("listeners are told after the snapshot")
+			}
+			l.heard = a.Views
+		case Keep:
+			if !fresh[a.Table] {
+				t.Fatalf("pool %s: a table is kept that was not published in this step for the first time", a.Pool)
+			}
+			delete(fresh, a.Table)
+			l.kept[a.Pool] = a.Table
 		case Publish:
+			for i := range a.Pools {
+				if before := l.view(a.Pools[i].ID); before == nil || before.Table != a.Pools[i].Table {
+					fresh[a.Pools[i].Table] = true
+				}
+			}
 			if published++; l.snap != nil && a.Seq <= l.snap.Seq {
 				t.Fatalf("Seq %d after %d", a.Seq, l.snap.Seq)
 			}
@@ -46,6 +72,9 @@ func (l *life) step(t *rapid.T, e Event) (refused error) {
 	}
 	if published > 1 {
 		t.Fatalf("%d snapshots in one step", published)
+	}
+	if len(fresh) > 0 {
+		t.Fatalf("%d published tables are not kept", len(fresh))
 	}
 	if l.snap != nil && (l.facts == nil || l.facts.status.Snapshot != l.snap.Seq) {
 		t.Fatalf("the facts are not of snapshot %d", l.snap.Seq)
@@ -74,8 +103,64 @@ func (l *life) published(t *rapid.T, s *roost.Snapshot) {
 			t.Fatalf("pool %s: nodes that did not change are not shared", p.ID)
 		}
 	}
+	l.checkMerged(t, s)
+	l.checkListeners(t, s)
 	l.snap = s
 	l.said[s] = fmt.Sprint(text(s))
+}
+
+// checkMerged holds the nodes of a snapshot against configuration, edits and listings.
+func (l *life) checkMerged(t *rapid.T, s *roost.Snapshot) {
+	merged, _ := intent.Merge(l.cfg, l.edits, l.listed, l.now)
+	if len(merged) != len(s.Pools) {
+		t.Fatalf("%d pools of %d", len(s.Pools), len(merged))
+	}
+	for i := range merged {
+		l.wished[merged[i].ID] = wish(&merged[i])
+		listed := map[roost.NodeID]*roost.Node{}
+		for j := range merged[i].Intent.Nodes {
+			listed[merged[i].Intent.Nodes[j].ID] = &merged[i].Intent.Nodes[j]
+		}
+		seen := 0
+		for _, n := range s.Pools[i].Nodes {
+			c := listed[n.ID]
+			switch {
+			case c == nil && (n.Cut || n.Duty != roost.DutyDown || n.Weight != 0):
+				t.Fatalf("pool %s: nobody lists node %s, which is %+v", merged[i].ID, n.ID, n)
+			case c == nil:
+			case n.Addr != c.Addr || n.Duty != roost.DutyOf(c.Holds) || n.Cut != (n.Duty == roost.DutyDown):
+				t.Fatalf("pool %s: node %s is %+v, and should be %+v", merged[i].ID, n.ID, n, c)
+			default:
+				seen++
+			}
+		}
+		if seen != len(listed) {
+			t.Fatalf("pool %s: %d nodes of %d", merged[i].ID, seen, len(listed))
+		}
+	}
+}
+
+// checkListeners holds the views of listeners against all configurations that this process had.
+func (l *life) checkListeners(t *rapid.T, s *roost.Snapshot) {
+	if len(s.Listeners) != len(l.heard) || len(s.Listeners) > 0 && &s.Listeners[0] != &l.heard[0] {
+		t.Fatalf("published listeners %+v, told were %+v", s.Listeners, l.heard)
+	}
+	configured := map[roost.ListenerID]*roost.Listener{}
+	for i := range l.cfg.Listeners {
+		c := &l.cfg.Listeners[i]
+		configured[c.ID], l.used[c.ID] = c, c.Name
+	}
+	for i := range s.Listeners {
+		v, id := &s.Listeners[i], roost.ListenerID(i)
+		if c := configured[id]; v.Name != l.used[id] || v.Retired != (c == nil && v.Name != "") || c != nil && !slices.Equal(v.Routes, c.Routes) {
+			t.Fatalf("listener %d is %+v, configured %+v", id, v, c)
+		}
+		for _, r := range v.Routes {
+			if int(r.Pool) >= len(s.Pools) || s.Pools[r.Pool].ID != r.PoolID {
+				t.Fatalf("listener %d: a route to %s goes to pool %d", id, r.PoolID, r.Pool)
+			}
+		}
+	}
 }
 
 func (l *life) view(id roost.PoolID) *roost.PoolView {
@@ -168,7 +253,70 @@ func drawConfig(t *rapid.T) *roost.Config {
 		}
 		cfg.Pools = append(cfg.Pools, p)
 	}
+	for _, id := range rapid.SliceOfNDistinct(rapid.Uint16Range(0, 3), 0, 3, rapid.ID).Draw(t, "listeners") {
+		l := roost.Listener{ID: roost.ListenerID(id), Name: fmt.Sprint("l", rapid.IntRange(0, 9).Draw(t, "name"))}
+		for i := range cfg.Pools {
+			l.Routes = append(l.Routes, &roost.Route{Pool: roost.PoolRef(i), PoolID: cfg.Pools[i].ID})
+		}
+		cfg.Listeners = append(cfg.Listeners, l)
+	}
 	return cfg
+}
+
+// drawChange draws a change about a node that may be there.
+func (l *life) drawChange(t *rapid.T) roost.Change {
+	pool := rapid.SampledFrom([]roost.PoolID{"p", "q", "r"}).Draw(t, "pool")
+	node := rapid.SampledFrom(nodeIDs).Draw(t, "node")
+	switch rapid.IntRange(0, 7).Draw(t, "change") {
+	case 0:
+		return roost.AddNode{Pool: pool, Node: roost.Node{ID: node, Addr: fmt.Sprintf("%s:%d", node, rapid.IntRange(80, 81).Draw(t, "port")), Weight: roost.WeightOne}}
+	case 1:
+		return roost.RemoveNode{Pool: pool, Node: node}
+	case 2:
+		return roost.SetWeight{Pool: pool, Node: node, Weight: rapid.Uint32Range(0, 3).Draw(t, "weight") * 500}
+	case 3, 4:
+		return roost.SetHold{Pool: pool, Node: node, Force: true, Hold: roost.Hold{Kind: roost.Draining, Since: roost.Stamp{Wall: uint64(l.now)},
+			Deadline: time.Duration(rapid.IntRange(0, 2000).Draw(t, "deadline")) * time.Millisecond}}
+	case 5:
+		return roost.LiftHold{Pool: pool, Node: node}
+	case 6:
+		return roost.SetPin{Pool: pool, Pin: roost.PinIntent{Key: "k", Nodes: []roost.NodeID{node}}}
+	}
+	return roost.SetHomes{Pool: pool, Homes: rapid.Uint8Range(0, 4).Draw(t, "homes")}
+}
+
+// restart begins another process, with the edits and tables that were kept.
+func (l *life) restart(t *rapid.T) {
+	l.w = NewWorld(roost.Incarnation{1}, slices.Collect(maps.Values(l.kept))...)
+	l.snap, l.facts, l.heard, l.listed = nil, nil, nil, nil
+	l.open, l.used = map[where]*roost.Live{}, map[roost.ListenerID]string{}
+	if l.edits != nil {
+		l.step(t, Edited{l.edits})
+	}
+	if l.cfg == nil {
+		return
+	}
+	kept, wished := maps.Clone(l.kept), maps.Clone(l.wished)
+	l.step(t, Configured{l.cfg})
+	for i := range l.snap.Pools {
+		p := &l.snap.Pools[i]
+		if was := kept[p.ID]; was != nil && wished[p.ID] == l.wished[p.ID] && was.Digest != p.Table.Digest {
+			t.Fatalf("pool %s: nothing changed but the process, and keys moved", p.ID)
+		}
+		if was := kept[p.ID]; was != nil && p.Table.Epoch.Term <= was.Epoch.Term {
+			t.Fatalf("pool %s: epoch %v after %v of the process before", p.ID, p.Table.Epoch, was.Epoch)
+		}
+	}
+}
+
+// wish is what of a pool a table rests on.
+func wish(p *roost.Pool) string {
+	var nodes []string
+	for _, n := range p.Intent.Nodes {
+		nodes = append(nodes, fmt.Sprint(n.ID, n.Weight, n.Zone, roost.DutyOf(n.Holds) >= roost.DutyDraining))
+	}
+	slices.Sort(nodes)
+	return fmt.Sprint(nodes, p.Intent.Pins, p.Intent.Policy)
 }
 
 var nodeIDs = []roost.NodeID{"a", "b", "c", "d", "e"}
@@ -188,13 +336,43 @@ func (l *life) pick(t *rapid.T) (where, *roost.PoolView, *roost.NodeView) {
 
 func TestAnyOrderOfEventsKeepsTheInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		l := &life{w: NewWorld(roost.Incarnation{1}), epochs: map[roost.PoolID]roost.Epoch{}, open: map[where]*roost.Live{}, said: map[*roost.Snapshot]string{}}
+		l := &life{w: NewWorld(roost.Incarnation{1}), epochs: map[roost.PoolID]roost.Epoch{}, open: map[where]*roost.Live{}, said: map[*roost.Snapshot]string{},
+			kept: map[roost.PoolID]*roost.Table{}, wished: map[roost.PoolID]string{}, used: map[roost.ListenerID]string{}}
 		pools := map[roost.PoolID]*roost.PoolLive{}
 		t.Repeat(map[string]func(*rapid.T){
 			"configure": func(t *rapid.T) {
-				if err := l.step(t, Configured{drawConfig(t)}); err != nil {
+				l.cfg = drawConfig(t)
+				if err := l.step(t, Configured{l.cfg}); err != nil {
 					t.Fatal(err)
 				}
+			},
+			"edit": func(t *rapid.T) {
+				if l.cfg == nil {
+					t.Skip("no pool")
+				}
+				next, err := intent.Apply(l.cfg, l.edits, l.listed, l.drawChange(t))
+				if err != nil || next == l.edits {
+					t.Skip("changes nothing", err)
+				}
+				l.edits = next
+				if err := l.step(t, Edited{next}); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"list": func(t *rapid.T) {
+				listing := roost.Listing{Pool: rapid.SampledFrom([]roost.PoolID{"p", "q", "r"}).Draw(t, "pool"),
+					Source: roost.Source{Kind: rapid.SampledFrom([]string{"lb_nodes", "agent"}).Draw(t, "source")}}
+				for _, n := range rapid.SliceOfNDistinct(rapid.SampledFrom(nodeIDs), 0, 3, rapid.ID).Draw(t, "nodes") {
+					listing.Nodes = append(listing.Nodes, roost.Node{ID: n, Addr: fmt.Sprintf("%s:%d", n, rapid.IntRange(80, 81).Draw(t, "port")), Weight: roost.WeightOne})
+				}
+				l.listed = append(slices.DeleteFunc(slices.Clone(l.listed), func(o roost.Listing) bool { return o.Pool == listing.Pool && o.Source == listing.Source }), listing)
+				if err := l.step(t, Listed{listing}); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"restart": func(t *rapid.T) {
+				clear(pools)
+				l.restart(t)
 			},
 			"configure badly": func(t *rapid.T) {
 				before := l.snap
@@ -265,6 +443,9 @@ func (l *life) settle(t *rapid.T) {
 	for range 100 {
 		l.now += int64(tickEvery)
 		l.step(t, Tick{})
+	}
+	if l.snap == nil {
+		return
 	}
 	rest := l.snap
 	l.now += int64(tickEvery)
