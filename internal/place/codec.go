@@ -24,8 +24,9 @@ import (
 // in slots that were split costs more.
 const (
 	magic = "roost table v1\x00"
-	// maxRanked is how many nodes times slots are ranked to guess rows: 1,024 nodes in 65,536 slots, about a quarter of
-	// a second for Encode and for Decode. The rows of larger tables are written as they are.
+	// maxRanked is how many nodes times slots are ranked to guess rows: 1,024 nodes in 65,536 slots, a quarter of a
+	// second for Encode and for Decode, three of them when weights differ. The rows of larger tables are written as they
+	// are.
 	maxRanked = 1 << 26
 	// explicit stands for an entry that no guess has.
 	explicit = 2 * roost.RowLen

@@ -170,40 +170,30 @@ func TestTooManyNodesToRankComeBackToo(t *testing.T) {
 	t.Logf("1,100 nodes, %d slots, not ranked: %d bytes", tb.Slots(), len(Encode(tb)))
 }
 
-// What was written by earlier versions must be read for ever.
+// What was written by earlier versions must be read for ever, whatever Build makes by then.
 func TestStoredTablesAreReadForEver(t *testing.T) {
-	in := Input{Pool: "p", Hash: HashFor("golden"), Policy: roost.Policy{Homes: 3, WalkFloor: 4}, Nodes: names(0, 60), Voters: []roost.MemberID{"lb"}}
-	in.Pins = []roost.PinIntent{{Key: "k", Homes: 2}}
-	first, err := Build(nil, in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	in.Nodes = names(3, 70)
-	in.Nodes[5].Weight = 2 * roost.WeightOne
-	second, err := Build(first, in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	second.Epoch = roost.Epoch{Era: 1, Term: 2, Seq: 3, Leader: roost.Incarnation{4}}
-	empty := follow(t, nil, nil)
-	for name, tb := range map[string]*roost.Table{"empty": empty, "split": second} {
-		file := filepath.Join("testdata", "encoded", name)
-		if os.Getenv("WRITE_ENCODED_TABLES") != "" { // not by -update: a new version of the format gets a new file
-			if err := os.WriteFile(file, Encode(tb), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		b, err := os.ReadFile(file)
+	for name, want := range map[string]struct{ digest, epoch, pins string }{
+		"empty": {"7518fa3be9ff", roost.Epoch{}.String(), ""},
+		"split": {"20a3b9ed0fef", roost.Epoch{Era: 1, Term: 2, Seq: 3, Leader: roost.Incarnation{4}}.String(), "k"}, // grown from 60 nodes to 70
+	} {
+		b, err := os.ReadFile(filepath.Join("testdata", "encoded", name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := Decode(b)
+		tb, err := Decode(b) // compares the digest, that is all of the table but its epoch
 		if err != nil {
 			t.Fatal(name, err)
 		}
-		if err := same(got, tb); err != nil {
-			t.Error(name, err)
+		pins := ""
+		for _, p := range tb.Pages {
+			for _, ex := range p.Exceptions {
+				pins += ex.Name
+			}
 		}
+		if tb.Digest.String() != want.digest || tb.Epoch.String() != want.epoch || pins != want.pins {
+			t.Errorf("%s: digest %s, epoch %s, pins %q", name, tb.Digest, tb.Epoch, pins)
+		}
+		comesBack(t, tb)
 	}
 }
 

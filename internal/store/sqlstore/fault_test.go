@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"errors"
 	"fmt"
 	"net/url"
@@ -97,6 +98,34 @@ func TestWaitingForALockEndsWithTheContext(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	}
+}
+
+// A disk that hangs cannot be asked to stop.
+func TestCallsEndWithTheirContextsWhileTheDiskHangs(t *testing.T) {
+	s := fresh(t)
+	hang, begun := make(chan struct{}), make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	first := make(chan error)
+	go func() {
+		first <- s.do(ctx, write, "hang", func(context.Context, *sql.Tx) error {
+			close(begun)
+			<-hang
+			return nil
+		})
+	}()
+	<-begun
+	cancel()
+	if err := <-first; !errors.Is(err, context.Canceled) {
+		t.Errorf("the call under way: %v", err)
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := s.Save(ctx, nil, edits(1, 3)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the next one: %v", err)
+	}
+	close(hang)
+	save(t, s, 1)
+	stands(t, s, 1)
 }
 
 func TestSaveThatIsBrokenOffIsWholeOrNotAtAll(t *testing.T) {

@@ -59,24 +59,41 @@ func newFile(name, path string, options url.Values) *file {
 	return &file{name: name, path: path, db: db, wait: lockWait, turn: make(chan struct{}, 1)}
 }
 
-// do runs f in a transaction, again while other processes hold locks, at most for lockWait. SQLite's own waiting
-// (busy_timeout) does not end with a context.
+// do runs run in a transaction, and again while other processes hold locks, at most for f.wait. It returns when its
+// context ends, even where a disk hangs; what is under way then ends by itself, and later calls wait for it. What run
+// writes to may thus be read only when do returned nil.
 func (f *file) do(ctx context.Context, mode mode, doing string, run func(context.Context, *sql.Tx) error) error {
 	select {
 	case f.turn <- struct{}{}:
-		defer func() { <-f.turn }()
 	case <-ctx.Done():
 		return f.fault(ctx, doing, ctx.Err())
 	}
 	if f.closed {
+		<-f.turn
 		return f.fault(ctx, doing, errors.New("it is closed"))
 	}
+	done := make(chan error, 1)
+	go func() { // Close waits for it
+		err := f.patiently(ctx, mode, run)
+		<-f.turn
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return f.fault(ctx, doing, err)
+	case <-ctx.Done():
+		return f.fault(ctx, doing, ctx.Err())
+	}
+}
+
+// patiently waits for locks itself: SQLite's own waiting (busy_timeout) does not end with a context.
+func (f *file) patiently(ctx context.Context, mode mode, run func(context.Context, *sql.Tx) error) error {
 	end := time.NewTimer(f.wait)
 	defer end.Stop()
 	for pause := time.Millisecond; ; pause = min(2*pause, lockPoll) {
 		err := f.once(ctx, mode, run)
 		if kindOf(err) != store.Locked {
-			return f.fault(ctx, doing, err)
+			return err
 		}
 		again := time.NewTimer(pause)
 		select {
@@ -86,7 +103,7 @@ func (f *file) do(ctx context.Context, mode mode, doing string, run func(context
 		case <-ctx.Done():
 		}
 		again.Stop()
-		return f.fault(ctx, doing, err)
+		return err
 	}
 }
 

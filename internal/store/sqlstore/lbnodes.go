@@ -50,15 +50,16 @@ func OpenLbNodes(ctx context.Context, text string) (*LbNodes, error) {
 		l.db.SetMaxIdleConns(-1)
 	}
 	if err := l.exec(ctx, "open it", "CREATE TABLE IF NOT EXISTS lb_nodes (address text NOT NULL PRIMARY KEY)"); err != nil {
-		l.Close()
+		l.db.Close()
 		return nil, err
 	}
 	return l, nil
 }
 
 // List returns the addresses, sorted. More than roost.MaxNodes are an error.
-func (l *LbNodes) List(ctx context.Context) (addresses []string, err error) {
-	err = l.do(ctx, read, "list nodes", func(ctx context.Context, tx *sql.Tx) error {
+func (l *LbNodes) List(ctx context.Context) ([]string, error) {
+	var addresses []string
+	err := l.do(ctx, read, "list nodes", func(ctx context.Context, tx *sql.Tx) error {
 		addresses = []string{}
 		return each(ctx, tx, "SELECT DISTINCT address FROM lb_nodes ORDER BY address", func(rows *sql.Rows) error {
 			var address string

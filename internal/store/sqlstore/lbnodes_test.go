@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"roost"
 	"roost/internal/store"
 )
 
@@ -150,6 +151,23 @@ func TestLbNodesListEachAddressOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	lists(t, openLb(t, "sqlite3://"+path), "a:1")
+}
+
+func TestLbNodesListIsBounded(t *testing.T) {
+	l := openLb(t, "sqlite3://:memory:")
+	const count = "WITH RECURSIVE c (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < ?) INSERT INTO lb_nodes SELECT 'n:' || i FROM c"
+	if err := l.exec(t.Context(), "fill", count, roost.MaxNodes); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := l.List(t.Context()); err != nil || len(got) != roost.MaxNodes {
+		t.Errorf("%d nodes, %v", len(got), err)
+	}
+	if err := l.Add(t.Context(), "one:more"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.List(t.Context()); err == nil || !strings.Contains(err.Error(), "more than 65535 nodes") {
+		t.Errorf("one more: %v", err)
+	}
 }
 
 func TestLbNodesFailAsAStoreDoes(t *testing.T) {

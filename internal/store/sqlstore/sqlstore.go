@@ -36,7 +36,7 @@ func Open(ctx context.Context, path string) (store.Store, error) {
 	}
 	s := newStore(path)
 	if err := s.open(ctx); err != nil {
-		s.Close()
+		s.db.Close() // nobody else has it: no need to wait for a disk that hangs
 		return nil, err
 	}
 	return s, nil
@@ -99,7 +99,7 @@ func (s *database) create(ctx context.Context) error {
 	f.Close()
 	defer os.Remove(f.Name())
 	tmp := newStore(f.Name())
-	defer tmp.Close()
+	defer tmp.db.Close()
 	err = tmp.do(ctx, write, "lay it out", func(ctx context.Context, tx *sql.Tx) error { return migrate(ctx, tx, schema()) })
 	if err != nil {
 		return err
@@ -136,8 +136,9 @@ func (s *database) ID() roost.StoreID { return s.id }
 func (s *database) Kind() string      { return "sqlite" }
 func (s *database) Path() string      { return s.path }
 
-func (s *database) Load(ctx context.Context) (e *roost.Edits, err error) {
-	err = s.in(ctx, read, "load what was changed", func(ctx context.Context, tx *sql.Tx, rev uint64) error {
+func (s *database) Load(ctx context.Context) (*roost.Edits, error) {
+	var e *roost.Edits
+	err := s.in(ctx, read, "load what was changed", func(ctx context.Context, tx *sql.Tx, rev uint64) error {
 		var records []store.Record
 		err := each(ctx, tx, "SELECT kind, pool, name, value FROM edits", func(rows *sql.Rows) error {
 			var r store.Record
@@ -189,8 +190,9 @@ func (s *database) Save(ctx context.Context, prev, next *roost.Edits) error {
 	})
 }
 
-func (s *database) Tables(ctx context.Context) (tables map[roost.PoolID][]byte, err error) {
-	err = s.in(ctx, read, "load tables", func(ctx context.Context, tx *sql.Tx, _ uint64) error {
+func (s *database) Tables(ctx context.Context) (map[roost.PoolID][]byte, error) {
+	var tables map[roost.PoolID][]byte
+	err := s.in(ctx, read, "load tables", func(ctx context.Context, tx *sql.Tx, _ uint64) error {
 		tables = map[roost.PoolID][]byte{}
 		return each(ctx, tx, "SELECT pool, encoded FROM tables", func(rows *sql.Rows) error {
 			var pool roost.PoolID
