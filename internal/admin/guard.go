@@ -20,7 +20,7 @@ import (
 
 // answer answers one request.
 func (s *Server) answer(out http.ResponseWriter, r *http.Request, in entrance) {
-	w := &answer{ResponseWriter: out}
+	w := &response{ResponseWriter: out}
 	w.limit()
 	defer s.finish(w, r)
 	h := w.Header()
@@ -39,10 +39,10 @@ func (s *Server) answer(out http.ResponseWriter, r *http.Request, in entrance) {
 }
 
 // admit says why a request is not to be answered, or nil.
-func (s *Server) admit(w *answer, r *http.Request, in entrance) *failure {
+func (s *Server) admit(w *response, r *http.Request, in entrance) *failure {
 	settings := s.settings()
 	pattern := s.pattern(r)
-	op, found := s.patterns[pattern]
+	op, found := s.operations[pattern]
 	switch {
 	case !known(r.Host, settings):
 		return refuse(http.StatusForbidden, api.CodeHostUnknown,
@@ -74,7 +74,7 @@ func (s *Server) pattern(r *http.Request) string {
 }
 
 // nowhere refuses what no route takes: 405 when another method would find one, else 404.
-func (s *Server) nowhere(w *answer, r *http.Request) *failure {
+func (s *Server) nowhere(w *response, r *http.Request) *failure {
 	var allowed []string
 	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
 		other := *r
@@ -177,19 +177,19 @@ func (f *refusals) tell(log *slog.Logger, now time.Time, client string, shown bo
 	f.next, f.since = now.Add(refusalsEvery), 0
 }
 
-// answer is a ResponseWriter that knows its status, and gives each answer its time.
-type answer struct {
+// response is a ResponseWriter that knows its status, and gives each answer its time.
+type response struct {
 	http.ResponseWriter
 	status int // 0: not yet answered
 }
 
-func (w *answer) WriteHeader(status int) {
+func (w *response) WriteHeader(status int) {
 	w.status = status
 	w.limit()
 	w.ResponseWriter.WriteHeader(status)
 }
 
-func (w *answer) Write(b []byte) (int, error) {
+func (w *response) Write(b []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
@@ -197,15 +197,15 @@ func (w *answer) Write(b []byte) (int, error) {
 }
 
 // Unwrap is for http.ResponseController.
-func (w *answer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // limit gives the client time to take what is written from now on.
-func (w *answer) limit() {
+func (w *response) limit() {
 	http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(writeTimeout))
 }
 
 // finish counts an answer. A panic, which is a bug of ours, costs no more than this one request.
-func (s *Server) finish(w *answer, r *http.Request) {
+func (s *Server) finish(w *response, r *http.Request) {
 	if bug := recover(); bug != nil {
 		if err, ok := bug.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			panic(bug)

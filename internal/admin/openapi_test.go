@@ -175,7 +175,7 @@ func (d *document) answered(op string, w *httptest.ResponseRecorder) {
 func TestEveryRouteIsInTheDocumentAndTested(t *testing.T) {
 	d := readDocument(t)
 	documented := d.operations()
-	for pattern := range New(options()).patterns {
+	for pattern := range New(options()).operations {
 		if op := strings.TrimSuffix(pattern, "{$}"); !slices.Contains(documented, op) {
 			t.Errorf("%s is not in the document", op)
 		}
@@ -189,7 +189,7 @@ func TestEveryRouteIsInTheDocumentAndTested(t *testing.T) {
 
 // Every operation is made to answer with every status that the document has for it.
 func TestEveryAnswerIsAsTheDocumentSays(t *testing.T) {
-	d := readDocument(t)
+	d, st := readDocument(t), newStage()
 	for _, op := range d.operations() {
 		x, ok := good[op]
 		if !ok {
@@ -205,7 +205,7 @@ func TestEveryAnswerIsAsTheDocumentSays(t *testing.T) {
 			if op == "GET /metrics" && status == "503" {
 				continue // promhttp's own, when too many scrape at once
 			}
-			w := provoke(method, x.target, x.body, status)
+			w := st.provoke(method, x.target, x.body, status)
 			if strconv.Itoa(w.Code) != status {
 				t.Errorf("%s cannot be made to answer %s: %d: %s", op, status, w.Code, w.Body)
 			}
@@ -214,58 +214,72 @@ func TestEveryAnswerIsAsTheDocumentSays(t *testing.T) {
 	}
 }
 
-// provoke asks for an answer with a status.
-func provoke(method, target, body, status string) *httptest.ResponseRecorder {
+// stage is Servers that are well, broken, busy, and without anything to offer.
+type stage struct {
+	fake                     *fake
+	well, broken, busy, bare *Server
+}
+
+func newStage() stage {
 	f := new(fake)
+	st := stage{fake: f, well: New(f.options()), bare: New(Options{})}
 	o := f.options()
-	anybody, with := entrance{socket: true}, "?"
+	o.Settings = func() roost.Admin { panic("a bug") }
+	st.broken = New(o)
+	o = f.options()
+	o.Ready = func() error { return errors.New("draining") }
+	st.busy = New(o)
+	for range maxStreams {
+		st.busy.streams <- struct{}{}
+	}
+	return st
+}
+
+// provoke asks for an answer with a status.
+func (st stage) provoke(method, target, body, status string) *httptest.ResponseRecorder {
+	st.fake.refuse = nil
+	with := "?"
 	if strings.Contains(target, "?") {
 		with = "&"
 	}
-	ask := func() *httptest.ResponseRecorder { return callBy(New(o), anybody, method, target, body) }
 	switch status {
 	case "400":
-		return callBy(New(o), anybody, method, target+with+"a;b", body)
+		target += with + "a;b"
 	case "401":
-		return callBy(New(o), entrance{token: true}, method, target+with+"verbose=1", body)
+		return callBy(st.well, entrance{token: true}, method, target+with+"verbose=1", body)
 	case "403":
-		return callBy(New(o), anybody, method, target, body, "Origin", "http://evil.example")
+		return call(st.well, method, target, body, "Origin", "http://evil.example")
 	case "404":
-		f.refuse = &roost.ChangeError{Code: roost.CodeNoPool, Text: "there is no such pool"}
+		st.fake.refuse = &roost.ChangeError{Code: roost.CodeNoPool, Text: "there is no such pool"}
 		target = strings.Replace(target, "/pools/", "/pools/no", 1)
 	case "408":
 		r := httptest.NewRequest(method, target, iotest.ErrReader(os.ErrDeadlineExceeded))
 		r.Host = "localhost"
 		w := httptest.NewRecorder()
-		New(o).answer(w, r, anybody)
+		st.well.answer(w, r, entrance{socket: true})
 		return w
 	case "409":
-		f.refuse = &roost.ChangeError{Code: roost.CodeLastNode, Text: "it is the last one"}
+		st.fake.refuse = &roost.ChangeError{Code: roost.CodeLastNode, Text: "it is the last one"}
 		if target == "/api/v1/upgrade" {
-			f.refuse = errors.New("the new binary did not start")
+			st.fake.refuse = errors.New("the new binary did not start")
 		}
 	case "412":
-		f.refuse = &roost.ChangeError{Code: roost.CodeRevMoved, Text: "somebody was faster"}
+		st.fake.refuse = &roost.ChangeError{Code: roost.CodeRevMoved, Text: "somebody was faster"}
 	case "413":
 		body = strings.Repeat("x", maxBody+1)
 	case "415":
-		return callBy(New(o), anybody, method, target, "x", "Content-Type", "text/plain")
+		return call(st.well, method, target, "x", "Content-Type", "text/plain")
 	case "422":
-		return callBy(New(o), anybody, method, target+with+"what=this", body)
+		target += with + "what=this"
 	case "500":
-		o.Settings = func() roost.Admin { panic("a bug") }
+		return call(st.broken, method, target, body)
 	case "501":
-		o = Options{}
+		return call(st.bare, method, target, body)
 	case "503":
-		f.refuse = context.Canceled
-		o.Ready = func() error { return errors.New("draining") }
-		s := New(o)
-		for range maxStreams {
-			s.streams <- struct{}{}
-		}
-		return callBy(s, anybody, method, target, body)
+		st.fake.refuse = context.Canceled
+		return call(st.busy, method, target, body)
 	}
-	return ask()
+	return call(st.well, method, target, body)
 }
 
 func TestAnswersWithoutContentsAreAsTheDocumentSaysToo(t *testing.T) {

@@ -49,7 +49,7 @@ func (o operation) open(r *http.Request, settings roost.Admin) bool {
 
 // New returns a Server that shows and changes what o says.
 func New(o Options) *Server {
-	s := &Server{options: o, log: o.Log, mux: http.NewServeMux(), patterns: map[string]operation{}, streams: make(chan struct{}, maxStreams)}
+	s := &Server{options: o, log: o.Log, mux: http.NewServeMux(), operations: map[string]operation{}, streams: make(chan struct{}, maxStreams)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -114,7 +114,7 @@ func (r *router) get(id, path, summary string, p page, h http.HandlerFunc) {
 		pattern += "{$}"
 	}
 	r.mux.HandleFunc(pattern, h)
-	r.patterns[pattern] = p.operation
+	r.operations[pattern] = p.operation
 }
 
 const jsonType = "application/json"
@@ -125,10 +125,11 @@ var everywhere = []int{http.StatusBadRequest, http.StatusUnauthorized, http.Stat
 
 // add adds a route of the API. offered tells that the balancer has what it needs; errors are the statuses it can answer
 // beside those of all routes.
-func add[I, O any](r *router, method, path, id, summary string, offered bool, errors []int, h func(context.Context, *I) (*O, error), with ...func(*huma.Operation, *operation)) {
+func add[I, O any](r *router, method, path, id, summary string, offered bool, errors []int,
+	h func(context.Context, *I) (*O, error), with ...func(*huma.Operation, *operation)) {
 	op := huma.Operation{OperationID: id, Method: method, Path: root + path, Summary: summary,
-		MaxBodyBytes: maxBody + 1, // the body is read already, and no longer than maxBody
-		Errors:       slices.Concat(everywhere, []int{http.StatusUnprocessableEntity, http.StatusNotImplemented}, errors)}
+		MaxBodyBytes: maxBody + 1, BodyReadTimeout: -1, // the body is read already, and no longer than maxBody
+		Errors: slices.Concat(everywhere, []int{http.StatusUnprocessableEntity, http.StatusNotImplemented}, errors)}
 	var needs operation
 	if _, needs.body = reflect.TypeFor[I]().FieldByName("Body"); needs.body {
 		op.Errors = append(op.Errors, http.StatusUnsupportedMediaType)
@@ -147,7 +148,7 @@ func add[I, O any](r *router, method, path, id, summary string, offered bool, er
 		lists(reflect.ValueOf(out))
 		return out, nil
 	})
-	r.patterns[method+" "+op.Path] = needs
+	r.operations[method+" "+op.Path] = needs
 }
 
 func notOffered() *failure {

@@ -35,13 +35,13 @@ const (
 
 // Server answers admin requests, on any number of listeners.
 type Server struct {
-	options  Options
-	log      *slog.Logger
-	mux      *http.ServeMux
-	patterns map[string]operation // of the mux, what they need to be told
-	document []byte               // OpenAPI
-	streams  chan struct{}        // one for each stream of events
-	refusals refusals
+	options    Options
+	log        *slog.Logger
+	mux        *http.ServeMux
+	operations map[string]operation // by pattern of the mux
+	document   []byte               // OpenAPI
+	streams    chan struct{}        // holds one for each stream of events
+	refusals   refusals
 }
 
 // Serve answers on ln until ctx ends, then lets requests under way finish, for five seconds at most. It closes ln, and
@@ -55,7 +55,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, d Door) error {
 	// What changes something is not broken off when whoever asked is gone, only at the end.
 	finishing, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	var open sync.WaitGroup // connections
+	var conns connections
 	socket := ln.Addr().Network() == "unix"
 	server := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -72,14 +72,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, d Door) error {
 			}
 			return ctx
 		},
-		ConnState: func(_ net.Conn, state http.ConnState) {
-			switch state {
-			case http.StateNew: // told before Serve accepts the next one
-				open.Add(1)
-			case http.StateClosed, http.StateHijacked:
-				open.Done()
-			}
-		},
+		ConnState:                    conns.changed,
 		DisableGeneralOptionsHandler: true, // OPTIONS * is ours to refuse
 		ReadHeaderTimeout:            headTimeout,
 		ReadTimeout:                  readTimeout,
@@ -87,6 +80,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, d Door) error {
 		MaxHeaderBytes:               maxHead,
 		ErrorLog:                     slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // clients that break off
 	}
+	server.RegisterOnShutdown(conns.closeUnused)
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(accepting) }()
 	var err error
@@ -102,8 +96,47 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, d Door) error {
 		<-done
 	}
 	cancel()
-	open.Wait()
+	conns.open.Wait()
 	return err
+}
+
+// connections follows the connections of a listener, by what net/http tells of them.
+type connections struct {
+	open   sync.WaitGroup // until their goroutines are about to end
+	mu     sync.Mutex     // guards all below
+	unused map[net.Conn]bool
+	ending bool
+}
+
+// changed is told of a new connection before the next one is accepted.
+func (cs *connections) changed(c net.Conn, state http.ConnState) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	switch {
+	case state == http.StateClosed:
+		cs.open.Done()
+	case state == http.StateNew && cs.ending:
+		c.Close()
+	}
+	if state != http.StateNew {
+		delete(cs.unused, c)
+		return
+	}
+	cs.open.Add(1)
+	if cs.unused == nil {
+		cs.unused = map[net.Conn]bool{}
+	}
+	cs.unused[c] = true
+}
+
+// closeUnused closes connections on which nothing was asked yet: a Shutdown would wait five seconds for each to begin.
+func (cs *connections) closeUnused() {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.ending = true
+	for c := range cs.unused {
+		c.Close()
+	}
 }
 
 // secure is the context key of connections that speak TLS.

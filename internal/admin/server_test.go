@@ -66,7 +66,6 @@ func TestABalancerThatIsNotReadySaysWhy(t *testing.T) {
 	}
 }
 
-// clear and secured are what a listener that other machines reach has too little or enough of.
 func TestAnAddressThatOthersReachNeedsTLSAndTheToken(t *testing.T) {
 	some := func() *tls.Config { return &tls.Config{} }
 	none := func() *tls.Config { return nil }
@@ -254,6 +253,31 @@ func TestStreamsEndAtOnceWithTheServer(t *testing.T) {
 	}
 	if _, err := io.Copy(io.Discard, answer.Body); err != nil {
 		t.Errorf("the stream broke off: %v", err)
+	}
+}
+
+func TestTheEndDoesNotWaitForConnectionsThatAskNothing(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := serve(t, New(options()), ln, Door{})
+	for range 3 {
+		conn, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	if status, _, _ := get(t, ln.Addr().String(), "/healthz"); status != 200 { // the others are accepted by now
+		t.Error(status)
+	}
+	began := time.Now()
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(began); took > shutdownLimit/2 {
+		t.Errorf("the end took %v", took)
 	}
 }
 
