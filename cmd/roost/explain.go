@@ -51,7 +51,7 @@ func explainCommand() *cobra.Command {
 		}
 		var a *api.Explanation
 		switch offline := configured(cmd.Flags()); {
-		case offline && (o.socket != "" || o.url != ""):
+		case offline && o.named():
 			return usage("give a configuration or a balancer: with a configuration none is asked")
 		case offline:
 			a, err = explainFile(cmd, &s, q)

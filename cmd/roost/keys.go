@@ -87,6 +87,9 @@ func where(o *online) *cobra.Command {
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	cmd.RunE = o.run(func(ctx context.Context, cmd *cobra.Command, c *client.Client, args []string) error {
+		if err := checkKey(args[0]); err != nil {
+			return err
+		}
 		pool, err := o.one(ctx, c, o.pool)
 		if err != nil {
 			return err
@@ -121,6 +124,14 @@ func where(o *online) *cobra.Command {
 	return cmd
 }
 
+// checkKey refuses what is no key.
+func checkKey(key string) error {
+	if key == "" {
+		return usage("a key has at least one byte; 'roost explain URL' prints a request's")
+	}
+	return nil
+}
+
 // maxPinHomes is what an api.Pin can ask for.
 const maxPinHomes = 255
 
@@ -138,6 +149,9 @@ func pin(o *online) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&homes, "homes", "", "in place of nodes: how many homes along the key's own order")
 	cmd.RunE = o.run(func(ctx context.Context, cmd *cobra.Command, c *client.Client, args []string) error {
+		if err := checkKey(args[0]); err != nil {
+			return err
+		}
 		p := api.Pin{Key: args[0]}
 		for _, a := range args[1:] {
 			if id := roost.NodeID(a); slices.Contains(p.Nodes, id) {
@@ -176,6 +190,9 @@ func unpin(o *online) *cobra.Command {
 		ValidArgsFunction: o.completePins,
 	}
 	cmd.RunE = o.run(func(ctx context.Context, cmd *cobra.Command, c *client.Client, args []string) error {
+		if err := checkKey(args[0]); err != nil {
+			return err
+		}
 		pool, err := o.one(ctx, c, o.pool)
 		if err != nil {
 			return err

@@ -97,6 +97,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	root.InitDefaultCompletionCmd() // cobra's own takes any shell for help
+	if c, _, err := root.Find([]string{"completion"}); err == nil {
+		c.Args, c.RunE = verbs, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK

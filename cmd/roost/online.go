@@ -65,10 +65,8 @@ func (o *online) client() (*client.Client, error) {
 	return cl, nil
 }
 
-// named tells whether somebody said which balancer to ask.
-func (o *online) named() bool {
-	return o.socket != "" || o.url != "" || os.Getenv("ROOST_SOCKET") != "" || os.Getenv("ROOST_ADMIN") != ""
-}
+// named tells whether flags say which balancer to ask.
+func (o *online) named() bool { return o.socket != "" || o.url != "" }
 
 // sockets are the places where serve puts its socket when nobody says where.
 func sockets() []string {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -321,5 +322,67 @@ func TestAWaitForWhatCanNoLongerComeFails(t *testing.T) {
 	got = call(t.Context(), asking(rec.serve(t), "nodes", "add", "a=10.0.0.1:8080", "--wait", "--timeout", "50ms")...)
 	if got.code != exitWait || !strings.Contains(got.err, "still waiting for a to be well; it is dead: connection refused; a stays listed") {
 		t.Error(got)
+	}
+}
+
+func TestEventsAreFollowedUntilCtrlC(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	rec := recorded{"GET /events": []api.Event{{ID: 1, Time: time.Unix(0, 0), Level: "info", Message: "node is well"}}}
+	var out, stderr bytes.Buffer
+	code := run(ctx, asking(rec.serve(t), "events", "-f"), writer(func(b []byte) (int, error) {
+		cancel()
+		return out.Write(b)
+	}), &stderr)
+	if want := "1970-01-01T00:00:00.000Z INFO  node is well\n"; code != exitOK || out.String() != want || stderr.Len() > 0 {
+		t.Errorf("exit %d, %q, %q", code, out.String(), stderr.String())
+	}
+}
+
+type writer func([]byte) (int, error)
+
+func (w writer) Write(b []byte) (int, error) { return w(b) }
+
+func TestABalancerIsFoundByFlagsThenByTheEnvironmentThenWhereServePutsIt(t *testing.T) {
+	other := recorded{"GET /status": &roost.Status{Version: "other", Ready: true, Reload: roost.ReloadStatus{OK: true}}}.serve(t)
+	named := recorded{"GET /status": &roost.Status{Version: "named", Ready: true, Reload: roost.ReloadStatus{OK: true}}}.serve(t)
+	t.Setenv("ROOST_ADMIN", "127.0.0.1:1")
+	t.Setenv("ROOST_SOCKET", other)
+	for want, args := range map[string][]string{"other": {"version"}, "named": asking(named, "version")} {
+		if got := call(t.Context(), args...); got.code != exitOK || !strings.HasSuffix(got.out, "\nbalancer "+want+"\n") {
+			t.Errorf("%v: %s", args, got)
+		}
+	}
+	if got := call(t.Context(), "version", "--admin-url", "127.0.0.1:1"); got.code != exitNobody {
+		t.Error(got)
+	}
+	t.Setenv("ROOST_SOCKET", "")
+	if got := call(t.Context(), "status"); got.code != exitNobody || !strings.Contains(got.err, "127.0.0.1:1") {
+		t.Error(got)
+	}
+	if got := call(t.Context(), "version"); got.code != exitOK || got.err != "" || strings.Contains(got.out, "balancer") {
+		t.Error(got)
+	}
+	t.Setenv("HOME", "/home/ann")
+	t.Setenv("XDG_STATE_HOME", "")
+	want := []string{"/home/ann/.local/state/roost/roost.sock", "/run/roost/roost.sock", "/var/lib/roost/roost.sock"}
+	if os.Geteuid() == 0 {
+		want = want[1:] // root's balancer is the system's
+	}
+	if got := sockets(); !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+func TestNumbersAndTimesAreReadable(t *testing.T) {
+	for want, got := range map[string]string{
+		"1 node": count(1, "node"), "0 nodes": count(0, "node"), "1,204 nodes": count(1204, "node"), "12,345,678": thousands(12345678),
+		"999": thousands(999), "-1,000": thousands(-1000), "-100": thousands(-100), "0s": span(-time.Second), "59s": span(59 * time.Second),
+		"1m0s": span(59*time.Second + 600*time.Millisecond), "2h5m": span(2*time.Hour + 5*time.Minute), "3d4h": span(76 * time.Hour),
+		"0.5": weight(0.5), "1000": weight(1000), "ab…": clip("abcdef", 3), "ä\ufffd b": clean("ä\x00\nb"),
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }

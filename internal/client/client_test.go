@@ -199,7 +199,7 @@ func TestTheFirstSocketThatAnswersIsAsked(t *testing.T) {
 	}
 	long := "/" + strings.Repeat("x", 200)
 	_, err := at(t, client.Options{Sockets: []string{absent, dead, long}}).Status(t.Context())
-	want := "no balancer answers\n  " + absent + ": nothing there\n  " + dead + ": nobody listens there any more\n  " + long + ": the path of a unix socket has at most"
+	want := "no balancer answers\n  " + absent + ": nothing there\n  " + dead + ": nobody listens there\n  " + long + ": the path of a unix socket has at most"
 	if !errors.Is(err, client.ErrNobody) || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("got  %v\nwant %v", err, want)
 	}

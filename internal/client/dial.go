@@ -125,7 +125,7 @@ func why(err error) string {
 	case errors.Is(err, fs.ErrNotExist):
 		return "nothing there"
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return "nobody listens there any more"
+		return "nobody listens there"
 	case errors.Is(err, fs.ErrPermission):
 		return "permission denied; ask as root or as the balancer's own user"
 	}
