@@ -58,7 +58,12 @@ func launch(t testing.TB, listeners int, admin string, args ...string) *balancer
 // launchIn starts a balancer in a state that one before may have left.
 func launchIn(t testing.TB, listeners int, state, admin string, args ...string) *balancer {
 	t.Helper()
-	cmd := exec.Command(roostBinary(t), append([]string{"serve"}, args...)...)
+	return launchBinary(t, roostBinary(t), listeners, state, admin, args...)
+}
+
+func launchBinary(t testing.TB, bin string, listeners int, state, admin string, args ...string) *balancer {
+	t.Helper()
+	cmd := exec.Command(bin, append([]string{"serve"}, args...)...)
 	cmd.Env = append(os.Environ(), "STATE_DIRECTORY="+state)
 	b := &balancer{child: start(t, cmd), addrs: map[string]string{}, admin: admin, state: state}
 	b.stderr.await(t, listeners, "msg=listening", func(line string) bool {
@@ -103,11 +108,23 @@ func (b *balancer) must(t testing.TB, args ...string) string {
 // ask returns what the admin listener says to those who have the token.
 func (b *balancer) ask(t testing.TB, path string) (status int, header http.Header, body string) {
 	t.Helper()
+	return b.tell(t, http.MethodGet, path)
+}
+
+// post asks the admin listener to do something.
+func (b *balancer) post(t testing.TB, path string) (status int, body string) {
+	t.Helper()
+	status, _, body = b.tell(t, http.MethodPost, path)
+	return status, body
+}
+
+func (b *balancer) tell(t testing.TB, method, path string) (status int, header http.Header, body string) {
+	t.Helper()
 	token, err := os.ReadFile(filepath.Join(b.state, "admin.token"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	req, err := http.NewRequest(http.MethodGet, "http://"+b.admin+path, nil)
+	req, err := http.NewRequest(method, "http://"+b.admin+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
