@@ -39,7 +39,8 @@ func (w *World) edit(now int64, e *roost.Edits) {
 		w.do(Refuse{fmt.Errorf("apply the changes of revision %d: %w", e.Rev, err)})
 		return
 	}
-	w.log(slog.LevelInfo, "changes applied", slog.Uint64("revision", e.Rev))
+	// What changed, and by whom, is for those to say who took the change.
+	w.log(slog.LevelDebug, "changes applied", slog.Uint64("revision", e.Rev))
 }
 
 // list takes what a source lists in one pool. Sources that are asked again and again mostly say the same.
