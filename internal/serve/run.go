@@ -121,7 +121,10 @@ func (b *Balancer) finishTurn() {
 }
 
 // Hurry cuts short whatever Run waits for: connections that are still open are cut off now.
-func (b *Balancer) Hurry() { b.hurry() }
+func (b *Balancer) Hurry() {
+	b.log.Warn("no more waiting: what is still open is cut off")
+	b.hurry()
+}
 
 // patience ends after limit, or when there is a hurry.
 func (b *Balancer) patience(limit time.Duration) (context.Context, context.CancelFunc) {

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// lines is a standard error that a test can wait for.
+type lines struct {
+	t     *testing.T
+	mu    sync.Mutex // guards the two below
+	text  bytes.Buffer
+	fresh chan struct{}
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.t.Output().Write(b)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Write(b)
+	close(l.fresh)
+	l.fresh = make(chan struct{})
+	return len(b), nil
+}
+
+func (l *lines) await(want string) []string {
+	l.t.Helper()
+	re := regexp.MustCompile(want)
+	for limit := time.After(20 * time.Second); ; {
+		l.mu.Lock()
+		found, fresh := re.FindStringSubmatch(l.text.String()), l.fresh
+		l.mu.Unlock()
+		if found != nil {
+			return found
+		}
+		select {
+		case <-fresh:
+		case <-limit:
+			l.t.Fatalf("standard error never says %q", want)
+		}
+	}
+}
+
+func TestSignalsReloadReopenTheLogAndCutADrainShort(t *testing.T) {
+	arrived, release := make(chan struct{}), make(chan struct{})
+	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/hold" {
+			close(arrived)
+			<-release
+		}
+	}))
+	defer node.Close()
+	defer close(release)
+	dir := t.TempDir()
+	file, log := filepath.Join(dir, "roost.yaml"), filepath.Join(dir, "access.log")
+	write := func(pool string) {
+		t.Helper()
+		text := fmt.Sprintf("state: off\nadmin: off\nlisteners: { web: { address: \"127.0.0.1:0\" } }\nlog: { access: access.log }\npools: { fn: { %s } }\n", pool)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("nodes: [ " + strings.TrimPrefix(node.URL, "http://") + " ]")
+	stderr := &lines{t: t, fresh: make(chan struct{})}
+	ctx, cancel := context.WithCancel(t.Context())
+	code := make(chan int, 1)
+	go func() { code <- run(ctx, []string{"serve", "-c", file, "--drain", "1h"}, io.Discard, stderr) }()
+	addr := stderr.await(`msg=listening listener=web address=(\S+)`)[1]
+	signal := func(s syscall.Signal) {
+		t.Helper()
+		if err := syscall.Kill(os.Getpid(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	signal(syscall.SIGHUP)
+	stderr.await(`msg=reloaded by=signal`)
+	write("noodles: [ a ]")
+	stderr.await(`msg="reload failed; .* by=file`)
+	signal(syscall.SIGHUP)
+	stderr.await(`msg="reload failed; .* by=signal`)
+
+	if err := os.Rename(log, log+".1"); err != nil {
+		t.Fatal(err)
+	}
+	signal(syscall.SIGUSR1)
+	stderr.await(`msg="access log reopened" file=` + regexp.QuoteMeta(log))
+
+	failed := make(chan error, 1)
+	go func() {
+		_, err := http.Get("http://" + addr + "/hold")
+		failed <- err
+	}()
+	<-arrived
+	signal(syscall.SIGTERM)
+	cancel() // as main does
+	stderr.await(`msg=draining`)
+	signal(syscall.SIGTERM)
+	if c := <-code; c != exitFail {
+		t.Errorf("exit code %d", c)
+	}
+	if err := <-failed; err == nil {
+		t.Error("the request that was cut off was answered")
+	}
+	stderr.await(`drain deadline passed`)
+}
