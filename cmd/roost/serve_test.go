@@ -2,12 +2,12 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -74,28 +74,29 @@ func TestSignalsReloadReopenTheLogAndCutADrainShort(t *testing.T) {
 	}
 	write("nodes: [ " + strings.TrimPrefix(node.URL, "http://") + " ]")
 	stderr := &lines{t: t, fresh: make(chan struct{})}
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, stop := signal.NotifyContext(t.Context(), syscall.SIGTERM) // as main does
+	defer stop()
 	code := make(chan int, 1)
-	go func() { code <- run(ctx, []string{"serve", "-c", file, "--drain", "1h"}, io.Discard, stderr) }()
+	go func() { code <- run(ctx, []string{"serve", "-c", file, "--drain", "15s"}, io.Discard, stderr) }()
 	addr := stderr.await(`msg=listening listener=web address=(\S+)`)[1]
-	signal := func(s syscall.Signal) {
+	send := func(s syscall.Signal) {
 		t.Helper()
 		if err := syscall.Kill(os.Getpid(), s); err != nil {
 			t.Fatal(err)
 		}
 	}
 
-	signal(syscall.SIGHUP)
+	send(syscall.SIGHUP)
 	stderr.await(`msg=reloaded by=signal`)
 	write("noodles: [ a ]")
 	stderr.await(`msg="reload failed; .* by=file`)
-	signal(syscall.SIGHUP)
+	send(syscall.SIGHUP)
 	stderr.await(`msg="reload failed; .* by=signal`)
 
 	if err := os.Rename(log, log+".1"); err != nil {
 		t.Fatal(err)
 	}
-	signal(syscall.SIGUSR1)
+	send(syscall.SIGUSR1)
 	stderr.await(`msg="access log reopened" file=` + regexp.QuoteMeta(log))
 
 	failed := make(chan error, 1)
@@ -104,10 +105,9 @@ func TestSignalsReloadReopenTheLogAndCutADrainShort(t *testing.T) {
 		failed <- err
 	}()
 	<-arrived
-	signal(syscall.SIGTERM)
-	cancel() // as main does
+	send(syscall.SIGTERM)
 	stderr.await(`msg=draining`)
-	signal(syscall.SIGTERM)
+	send(syscall.SIGTERM)
 	if c := <-code; c != exitFail {
 		t.Errorf("exit code %d", c)
 	}
