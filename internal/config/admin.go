@@ -75,8 +75,8 @@ func readAdminName(d *decoder, v value, conf *roost.Admin) {
 	}
 	if _, err := netip.ParseAddr(text); err == nil {
 		d.fail(v, CodeValue, "leave it out", "addresses are taken anyway")
-	} else if off, why := notAHostname(text); why != "" {
-		d.fail(v.at(off), CodeValue, "write for example lb.example.com", "%s is not a host: %s", quoted(text), why)
+	} else if at, why := notAHostname(text); why != "" {
+		d.fail(v.at(at), CodeValue, "write for example lb.example.com", "%s is not a host: %s", quoted(text), why)
 	} else {
 		conf.Names = append(conf.Names, strings.TrimSuffix(lowerASCII(text), "."))
 	}
