@@ -2,10 +2,12 @@ package roost_test
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"roost"
 )
@@ -50,6 +52,25 @@ func TestStrongestHoldDecidesTheDuty(t *testing.T) {
 	} {
 		if got := roost.DutyOf(c.holds); got != c.want {
 			t.Errorf("%v: %v, want %v", c.holds, got, c.want)
+		}
+	}
+}
+
+func TestADeadlineCountsFromItsHoldAndStaysWithinTime(t *testing.T) {
+	at := func(wall uint64, deadline time.Duration) int64 {
+		at, ok := roost.Hold{Since: roost.Stamp{Wall: wall}, Deadline: deadline}.CutAt()
+		if ok != (deadline > 0) {
+			t.Errorf("a deadline of %v: %v", deadline, ok)
+		}
+		return at
+	}
+	for _, c := range []struct {
+		wall     uint64
+		deadline time.Duration
+		want     int64
+	}{{5, 0, 0}, {5, -1, 0}, {5, 7, 12}, {math.MaxUint64, 7, math.MaxInt64}, {1, math.MaxInt64, math.MaxInt64}} {
+		if got := at(c.wall, c.deadline); got != c.want {
+			t.Errorf("%v after %d: %d, want %d", c.deadline, c.wall, got, c.want)
 		}
 	}
 }
