@@ -140,7 +140,7 @@ func alter(t *testing.T, v reflect.Value) {
 		case reflect.Uint8, reflect.Uint32:
 			v.SetUint(1)
 		default:
-			t.Fatal(fmt.Sprintf("no other value for %v", v.Type()))
+			t.Fatalf("no other value for %v", v.Type())
 		}
 	}
 }
