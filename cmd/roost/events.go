@@ -28,8 +28,8 @@ func eventsCommand() *cobra.Command {
 	}
 	o.register(cmd.Flags())
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what comes")
-	cmd.RunE = o.run(func(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {
-		err := c.Events(ctx, 0, follow, func(e api.Event) error {
+	cmd.RunE = o.run(func(cmd *cobra.Command, c *client.Client, _ []string) error {
+		err := c.Events(cmd.Context(), 0, follow, func(e api.Event) error {
 			if o.output == "json" {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(e)
 			}

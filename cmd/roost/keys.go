@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,18 +28,14 @@ func keysCommand() *cobra.Command {
 	}
 	o.register(cmd.PersistentFlags())
 	o.registerPool(cmd, cmd.PersistentFlags())
-	cmd.RunE = o.run(o.listPins)
-	ls := &cobra.Command{Use: "ls", Short: "Show the keys that were placed by hand", Args: arguments(0, 0), RunE: o.run(o.listPins)}
+	cmd.RunE = o.inPool(o.listPins)
+	ls := &cobra.Command{Use: "ls", Short: "Show the keys that were placed by hand", Args: arguments(0, 0), RunE: o.inPool(o.listPins)}
 	cmd.AddCommand(ls, where(&o), pin(&o), unpin(&o))
 	return cmd
 }
 
-func (o *online) listPins(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {
-	pool, err := o.one(ctx, c, o.pool)
-	if err != nil {
-		return err
-	}
-	pins, err := c.Pins(ctx, pool)
+func (o *online) listPins(cmd *cobra.Command, c *client.Client, pool roost.PoolID, _ []string) error {
+	pins, err := c.Pins(cmd.Context(), pool)
 	if err != nil {
 		return err
 	}
@@ -83,18 +78,11 @@ func where(o *online) *cobra.Command {
 		Short: "Say where a key lives",
 		Long: "Where prints a key's homes, best first, and who follows when they are full or dead. The key is what a route finds in a\n" +
 			"request, such as /r/app/hello: 'roost explain URL' prints it.",
-		Args:              arguments(1, 1),
+		Args:              keyAnd(0, 0),
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	cmd.RunE = o.run(func(ctx context.Context, cmd *cobra.Command, c *client.Client, args []string) error {
-		if err := checkKey(args[0]); err != nil {
-			return err
-		}
-		pool, err := o.one(ctx, c, o.pool)
-		if err != nil {
-			return err
-		}
-		k, err := c.Where(ctx, pool, args[0])
+	cmd.RunE = o.inPool(func(cmd *cobra.Command, c *client.Client, pool roost.PoolID, args []string) error {
+		k, err := c.Where(cmd.Context(), pool, args[0])
 		if err != nil {
 			return err
 		}
@@ -124,18 +112,28 @@ func where(o *online) *cobra.Command {
 	return cmd
 }
 
-// checkKey refuses what is no key.
-func checkKey(key string) error {
-	if key == "" {
-		return usage("a key has at least one byte; 'roost explain URL' prints a request's")
+// keyAnd demands a key, and as many arguments behind it.
+func keyAnd(least, most int) cobra.PositionalArgs {
+	if most >= 0 {
+		most++
 	}
-	return nil
+	count := arguments(least+1, most)
+	return func(cmd *cobra.Command, args []string) error {
+		if err := count(cmd, args); err != nil {
+			return err
+		}
+		if args[0] == "" {
+			return usage("a key has at least one byte; 'roost explain URL' prints a request's")
+		}
+		return nil
+	}
 }
 
 // maxPinHomes is what an api.Pin can ask for.
 const maxPinHomes = 255
 
 func pin(o *online) *cobra.Command {
+	var p api.Pin
 	var homes string
 	cmd := &cobra.Command{
 		Use:   "pin KEY NODE... | KEY --homes N",
@@ -143,16 +141,13 @@ func pin(o *online) *cobra.Command {
 		Long: "Pin gives a key the homes that are named, best first, or with --homes that many along its own order. Pinning it again\n" +
 			"replaces the pin.",
 		Example:               "  roost keys pin billing/report b c\n  roost keys pin billing/report --homes 10",
-		Args:                  arguments(1, -1),
+		Args:                  keyAnd(0, -1),
 		ValidArgsFunction:     o.completeNodes(1, maxPinHomes),
 		DisableFlagsInUseLine: true,
 	}
 	cmd.Flags().StringVar(&homes, "homes", "", "in place of nodes: how many homes along the key's own order")
-	cmd.RunE = o.run(func(ctx context.Context, cmd *cobra.Command, c *client.Client, args []string) error {
-		if err := checkKey(args[0]); err != nil {
-			return err
-		}
-		p := api.Pin{Key: args[0]}
+	cmd.PreRunE = func(_ *cobra.Command, args []string) error {
+		p.Key = args[0]
 		for _, a := range args[1:] {
 			if id := roost.NodeID(a); slices.Contains(p.Nodes, id) {
 				return usage("%s is named twice; a key has each home once", a)
@@ -169,15 +164,11 @@ func pin(o *online) *cobra.Command {
 			}
 			p.Homes = *n
 		}
-		pool, err := o.one(ctx, c, o.pool)
-		if err != nil {
-			return err
-		}
-		done, err := c.SetPin(ctx, pool, p)
-		if err != nil {
-			return err
-		}
-		return o.changed(cmd, done, "%q of %s has its homes by hand: %s", p.Key, pool, placed(&p))
+		return nil
+	}
+	cmd.RunE = o.inPool(func(cmd *cobra.Command, c *client.Client, pool roost.PoolID, _ []string) error {
+		done, err := c.SetPin(cmd.Context(), pool, p)
+		return o.changed(cmd, done, err, "%q of %s has its homes by hand: %s", p.Key, pool, placed(&p))
 	})
 	return cmd
 }
@@ -186,22 +177,12 @@ func unpin(o *online) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "unpin KEY",
 		Short:             "Let a key follow the table again",
-		Args:              arguments(1, 1),
+		Args:              keyAnd(0, 0),
 		ValidArgsFunction: o.completePins,
 	}
-	cmd.RunE = o.run(func(ctx context.Context, cmd *cobra.Command, c *client.Client, args []string) error {
-		if err := checkKey(args[0]); err != nil {
-			return err
-		}
-		pool, err := o.one(ctx, c, o.pool)
-		if err != nil {
-			return err
-		}
-		done, err := c.RemovePin(ctx, pool, args[0])
-		if err != nil {
-			return err
-		}
-		return o.changed(cmd, done, "%q of %s follows the table again", args[0], pool)
+	cmd.RunE = o.inPool(func(cmd *cobra.Command, c *client.Client, pool roost.PoolID, args []string) error {
+		done, err := c.RemovePin(cmd.Context(), pool, args[0])
+		return o.changed(cmd, done, err, "%q of %s follows the table again", args[0], pool)
 	})
 	return cmd
 }

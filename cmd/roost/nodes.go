@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"strconv"
@@ -36,16 +35,16 @@ func nodesCommand() *cobra.Command {
 	return cmd
 }
 
-func (o *online) listNodes(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {
+func (o *online) listNodes(cmd *cobra.Command, c *client.Client, _ []string) error {
 	var ps []roost.PoolStatus
 	if o.pool == "" {
-		all, err := c.Pools(ctx)
+		all, err := c.Pools(cmd.Context())
 		if err != nil {
 			return err
 		}
 		ps = all
 	} else {
-		p, err := c.Pool(ctx, roost.PoolID(o.pool))
+		p, err := c.Pool(cmd.Context(), roost.PoolID(o.pool))
 		if err != nil {
 			return err
 		}
@@ -108,7 +107,7 @@ func state(n *roost.NodeStatus) string {
 }
 
 func addNode(o *online) *cobra.Command {
-	var zone string
+	var n roost.Node
 	var w waiting
 	cmd := &cobra.Command{
 		Use:   "add [NAME=]ADDRESS[*WEIGHT]",
@@ -119,32 +118,24 @@ func addNode(o *online) *cobra.Command {
 		Args:              arguments(1, 1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	cmd.Flags().StringVar(&zone, "zone", "", "where the node stands")
+	zone := cmd.Flags().String("zone", "", "where the node stands")
 	w.register(cmd.Flags(), "the node is well")
-	cmd.RunE = o.run(func(ctx context.Context, cmd *cobra.Command, c *client.Client, args []string) error {
-		n, err := config.Node(args[0])
-		if err != nil {
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) (err error) {
+		if n, err = config.Node(args[0]); err != nil {
 			return usage("%w", err)
 		}
-		if err := w.check(cmd); err != nil {
-			return err
-		}
-		pool, err := o.one(ctx, c, o.pool)
-		if err != nil {
-			return err
-		}
-		wire := api.Node{Address: n.Addr, Weight: float64(n.Weight) / roost.WeightOne, Zone: zone}
+		return w.check(cmd)
+	}
+	cmd.RunE = o.inPool(func(cmd *cobra.Command, c *client.Client, pool roost.PoolID, _ []string) error {
+		wire := api.Node{Address: n.Addr, Weight: float64(n.Weight) / roost.WeightOne, Zone: *zone}
 		if string(n.ID) != n.Addr {
 			wire.Name = string(n.ID)
 		}
-		done, err := c.AddNode(ctx, pool, wire)
-		if err != nil {
+		done, err := c.AddNode(cmd.Context(), pool, wire)
+		if err := o.changed(cmd, done, err, "%s is listed in %s", n.ID, pool); err != nil {
 			return err
 		}
-		if err := o.changed(cmd, done, "%s is listed in %s", n.ID, pool); err != nil {
-			return err
-		}
-		return w.wait(ctx, cmd, c, pool, n.ID, &untilWell{})
+		return w.wait(cmd, c, pool, n.ID, untilWell{})
 	})
 	return cmd
 }
@@ -159,16 +150,9 @@ func removeNode(o *online) *cobra.Command {
 		Args:              arguments(1, 1),
 		ValidArgsFunction: o.completeNodes(0, 1),
 	}
-	cmd.RunE = o.run(func(ctx context.Context, cmd *cobra.Command, c *client.Client, args []string) error {
-		pool, err := o.one(ctx, c, o.pool)
-		if err != nil {
-			return err
-		}
-		done, err := c.RemoveNode(ctx, pool, roost.NodeID(args[0]))
-		if err != nil {
-			return err
-		}
-		return o.changed(cmd, done, "%s is no longer listed in %s", args[0], pool)
+	cmd.RunE = o.inPool(func(cmd *cobra.Command, c *client.Client, pool roost.PoolID, args []string) error {
+		done, err := c.RemoveNode(cmd.Context(), pool, roost.NodeID(args[0]))
+		return o.changed(cmd, done, err, "%s is no longer listed in %s", args[0], pool)
 	})
 	return cmd
 }
@@ -197,35 +181,25 @@ func hold(o *online, verb string) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&h.Force, "force", false, "also the last open node of its pool")
 	w.register(cmd.Flags(), "nothing is open there any more")
-	cmd.RunE = o.run(func(ctx context.Context, cmd *cobra.Command, c *client.Client, args []string) error {
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
 		if cmd.Flags().Changed("deadline") {
 			if deadline <= 0 {
 				return usage("--deadline: %v is not a time to wait; write for example 10m", deadline)
 			}
 			h.Deadline = deadline.String()
 		}
-		if err := w.check(cmd); err != nil {
+		return w.check(cmd)
+	}
+	cmd.RunE = o.inPool(func(cmd *cobra.Command, c *client.Client, pool roost.PoolID, args []string) error {
+		node, send, word := roost.NodeID(args[0]), c.Drain, "draining"
+		if verb == "down" {
+			send, word = c.Down, "down"
+		}
+		done, err := send(cmd.Context(), pool, node, h)
+		if err := o.changed(cmd, done, err, "%s of %s is %s", node, pool, word); err != nil {
 			return err
 		}
-		pool, err := o.one(ctx, c, o.pool)
-		if err != nil {
-			return err
-		}
-		node := roost.NodeID(args[0])
-		var done *api.Changed
-		if verb == "drain" {
-			done, err = c.Drain(ctx, pool, node, h)
-		} else {
-			done, err = c.Down(ctx, pool, node, h)
-		}
-		if err != nil {
-			return err
-		}
-		word := map[string]string{"drain": "draining", "down": "down"}[verb]
-		if err := o.changed(cmd, done, "%s of %s is %s", node, pool, word); err != nil {
-			return err
-		}
-		return w.wait(ctx, cmd, c, pool, node, &untilIdle{duty: word})
+		return w.wait(cmd, c, pool, node, untilIdle{duty: word})
 	})
 	return cmd
 }
@@ -237,21 +211,15 @@ func undrain(o *online) *cobra.Command {
 		Args:              arguments(1, 1),
 		ValidArgsFunction: o.completeNodes(0, 1),
 	}
-	cmd.RunE = o.run(func(ctx context.Context, cmd *cobra.Command, c *client.Client, args []string) error {
-		pool, err := o.one(ctx, c, o.pool)
-		if err != nil {
-			return err
-		}
-		done, err := c.Undrain(ctx, pool, roost.NodeID(args[0]))
-		if err != nil {
-			return err
-		}
-		return o.changed(cmd, done, "%s of %s is held no longer", args[0], pool)
+	cmd.RunE = o.inPool(func(cmd *cobra.Command, c *client.Client, pool roost.PoolID, args []string) error {
+		done, err := c.Undrain(cmd.Context(), pool, roost.NodeID(args[0]))
+		return o.changed(cmd, done, err, "%s of %s is held no longer", args[0], pool)
 	})
 	return cmd
 }
 
 func weigh(o *online) *cobra.Command {
+	var set *float64
 	cmd := &cobra.Command{
 		Use:   "weight NODE WEIGHT|default",
 		Short: "Give a node another share of the keys",
@@ -261,23 +229,19 @@ func weigh(o *online) *cobra.Command {
 		Args:              arguments(2, 2),
 		ValidArgsFunction: o.completeNodes(0, 1),
 	}
-	cmd.RunE = o.run(func(ctx context.Context, cmd *cobra.Command, c *client.Client, args []string) error {
-		set, err := readWeight(args[1])
-		if err != nil {
-			return err
-		}
-		pool, err := o.one(ctx, c, o.pool)
-		if err != nil {
-			return err
-		}
-		done, err := c.SetWeight(ctx, pool, roost.NodeID(args[0]), set)
+	cmd.PreRunE = func(_ *cobra.Command, args []string) (err error) {
+		set, err = readWeight(args[1])
+		return err
+	}
+	cmd.RunE = o.inPool(func(cmd *cobra.Command, c *client.Client, pool roost.PoolID, args []string) error {
+		done, err := c.SetWeight(cmd.Context(), pool, roost.NodeID(args[0]), set)
 		if err != nil {
 			return err
 		}
 		if set == nil {
-			return o.changed(cmd, done, "%s of %s has the weight that its source says", args[0], pool)
+			return o.changed(cmd, done, err, "%s of %s has the weight that its source says", args[0], pool)
 		}
-		return o.changed(cmd, done, "%s of %s has weight %s", args[0], pool, weight(*set))
+		return o.changed(cmd, done, err, "%s of %s has weight %s", args[0], pool, weight(*set))
 	})
 	return cmd
 }
@@ -294,11 +258,14 @@ func readWeight(text string) (*float64, error) {
 	return &w, nil
 }
 
-// changed prints what a change did.
-func (o *online) changed(cmd *cobra.Command, done *api.Changed, format string, args ...any) error {
+// changed prints what a change did, unless err says why it was not made.
+func (o *online) changed(cmd *cobra.Command, done *api.Changed, err error, format string, args ...any) error {
+	if err != nil {
+		return err
+	}
 	if o.output == "json" {
 		return asJSON(cmd.OutOrStdout(), done)
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s (revision %d)\n", clean(fmt.Sprintf(format, args...)), done.Revision)
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s (revision %d)\n", clean(fmt.Sprintf(format, args...)), done.Revision)
 	return err
 }

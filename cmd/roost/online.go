@@ -85,18 +85,27 @@ func sockets() []string {
 	return dirs
 }
 
-// asked is what a command does with the balancer and its arguments.
-type asked func(ctx context.Context, cmd *cobra.Command, c *client.Client, args []string) error
-
-// run makes a command's RunE of f.
-func (o *online) run(f asked) func(*cobra.Command, []string) error {
+// run makes a command's RunE of what it does with the balancer.
+func (o *online) run(f func(*cobra.Command, *client.Client, []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		c, err := o.client()
 		if err != nil {
 			return err
 		}
-		return failed(f(cmd.Context(), cmd, c, args))
+		return failed(f(cmd, c, args))
 	}
+}
+
+// inPool makes a command's RunE of what it does in one pool: the one that --pool names, or the only one there is. What can
+// be refused without asking anybody, a command refuses before, in Args and PreRunE.
+func (o *online) inPool(f func(*cobra.Command, *client.Client, roost.PoolID, []string) error) func(*cobra.Command, []string) error {
+	return o.run(func(cmd *cobra.Command, c *client.Client, args []string) error {
+		pool, err := o.one(cmd.Context(), c, o.pool)
+		if err != nil {
+			return err
+		}
+		return f(cmd, c, pool, args)
+	})
 }
 
 // failed gives an error of a balancer, or of asking it, its exit code and what to do about it.

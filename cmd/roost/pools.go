@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"strconv"
@@ -37,8 +36,8 @@ func poolsCommand() *cobra.Command {
 	return cmd
 }
 
-func (o *online) listPools(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {
-	ps, err := c.Pools(ctx)
+func (o *online) listPools(cmd *cobra.Command, c *client.Client, _ []string) error {
+	ps, err := c.Pools(cmd.Context())
 	if err != nil {
 		return err
 	}
@@ -64,12 +63,12 @@ func showPools(w io.Writer, ps []roost.PoolStatus) error {
 	return table(w, []string{"POOL", "NODES OPEN", "HOMES", "PINS", "IN FLIGHT", "WAITING", "SPILLS", "RETRIES"}, rows)
 }
 
-func (o *online) showPool(ctx context.Context, cmd *cobra.Command, c *client.Client, args []string) error {
-	pool, err := o.one(ctx, c, first(args))
+func (o *online) showPool(cmd *cobra.Command, c *client.Client, args []string) error {
+	pool, err := o.one(cmd.Context(), c, first(args))
 	if err != nil {
 		return err
 	}
-	p, err := c.Pool(ctx, pool)
+	p, err := c.Pool(cmd.Context(), pool)
 	if err != nil {
 		return err
 	}
@@ -106,6 +105,7 @@ func first(args []string) string {
 }
 
 func homes(o *online) *cobra.Command {
+	var set *uint8
 	cmd := &cobra.Command{
 		Use:   "homes HOMES|default",
 		Short: "Set how many homes a key of a pool has",
@@ -116,23 +116,21 @@ func homes(o *online) *cobra.Command {
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	o.registerPool(cmd, cmd.Flags())
-	cmd.RunE = o.run(func(ctx context.Context, cmd *cobra.Command, c *client.Client, args []string) error {
-		set, err := readHomes(args[0], roost.MaxHomes)
-		if err != nil && args[0] != "default" {
-			return err
+	cmd.PreRunE = func(_ *cobra.Command, args []string) (err error) {
+		if args[0] != "default" {
+			set, err = readHomes(args[0], roost.MaxHomes)
 		}
-		pool, err := o.one(ctx, c, o.pool)
-		if err != nil {
-			return err
-		}
-		done, err := c.SetHomes(ctx, pool, set)
+		return err
+	}
+	cmd.RunE = o.inPool(func(cmd *cobra.Command, c *client.Client, pool roost.PoolID, _ []string) error {
+		done, err := c.SetHomes(cmd.Context(), pool, set)
 		if err != nil {
 			return err
 		}
 		if set == nil {
-			return o.changed(cmd, done, "a key of %s has as many homes as the configuration says", pool)
+			return o.changed(cmd, done, err, "a key of %s has as many homes as the configuration says", pool)
 		}
-		return o.changed(cmd, done, "a key of %s has %s", pool, count(int(*set), "home"))
+		return o.changed(cmd, done, err, "a key of %s has %s", pool, count(int(*set), "home"))
 	})
 	return cmd
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -26,8 +25,8 @@ func configCommand() *cobra.Command {
 		Args:    verbs,
 	}
 	o.register(cmd.PersistentFlags())
-	show := func(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {
-		conf, err := c.Config(ctx)
+	show := func(cmd *cobra.Command, c *client.Client, _ []string) error {
+		conf, err := c.Config(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -76,8 +75,8 @@ func reloadCommand() *cobra.Command {
 	}
 	o.register(cmd.Flags())
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would change")
-	cmd.RunE = o.run(func(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {
-		r, err := c.Reload(ctx, dry)
+	cmd.RunE = o.run(func(cmd *cobra.Command, c *client.Client, _ []string) error {
+		r, err := c.Reload(cmd.Context(), dry)
 		var p *client.Problem
 		if errors.As(err, &p) && len(p.Problem.Errors) > 0 {
 			r, err = &api.Reload{Errors: p.Problem.Errors}, nil

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -28,8 +27,8 @@ func statusCommand() *cobra.Command {
 	}
 	o.register(cmd.Flags())
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "show nothing; the exit code says whether it is ready")
-	cmd.RunE = o.run(func(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {
-		s, err := c.Status(ctx)
+	cmd.RunE = o.run(func(cmd *cobra.Command, c *client.Client, _ []string) error {
+		s, err := c.Status(cmd.Context())
 		switch {
 		case quiet && errors.Is(err, client.ErrNobody):
 			return &failure{code: exitNobody}

@@ -2,11 +2,11 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"roost"
 	"roost/internal/client"
 )
 
@@ -23,12 +23,8 @@ func tableCommand() *cobra.Command {
 	o.register(cmd.Flags())
 	o.registerPool(cmd, cmd.Flags())
 	cmd.Flags().BoolVar(&rows, "rows", false, "the homes of every slot")
-	cmd.RunE = o.run(func(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {
-		pool, err := o.one(ctx, c, o.pool)
-		if err != nil {
-			return err
-		}
-		t, err := c.Table(ctx, pool, rows)
+	cmd.RunE = o.inPool(func(cmd *cobra.Command, c *client.Client, pool roost.PoolID, _ []string) error {
+		t, err := c.Table(cmd.Context(), pool, rows)
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -21,8 +20,8 @@ func upgradeCommand() *cobra.Command {
 		Args:    arguments(0, 0),
 	}
 	o.register(cmd.Flags())
-	cmd.RunE = o.run(func(ctx context.Context, cmd *cobra.Command, c *client.Client, _ []string) error {
-		u, err := c.Upgrade(ctx)
+	cmd.RunE = o.run(func(cmd *cobra.Command, c *client.Client, _ []string) error {
+		u, err := c.Upgrade(cmd.Context())
 		if err != nil {
 			return err
 		}

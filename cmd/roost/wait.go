@@ -48,51 +48,48 @@ type wish interface {
 }
 
 // wait looks at the node until the wish comes true. What it waits for goes to standard error when that changes.
-func (w *waiting) wait(ctx context.Context, cmd *cobra.Command, c *client.Client, pool roost.PoolID, node roost.NodeID, want wish) error {
+func (w *waiting) wait(cmd *cobra.Command, c *client.Client, pool roost.PoolID, node roost.NodeID, want wish) error {
 	if !w.on {
 		return nil
 	}
 	began := time.Now()
-	limited, cancel := context.WithTimeout(ctx, w.timeout)
+	limited, cancel := context.WithTimeout(cmd.Context(), w.timeout)
 	defer cancel()
 	tick := time.NewTicker(waitStep)
 	defer tick.Stop()
 	said, answered := "", began
-	for {
+	for limited.Err() == nil {
 		missing, err := look(limited, c, pool, node, want)
 		switch {
-		case limited.Err() != nil: // below
+		case limited.Err() != nil:
+			continue
 		case errors.Is(err, client.ErrNobody) && time.Since(answered) < client.Patience:
 			missing = "the balancer, which does not answer now"
 		case err != nil:
 			return err
+		case missing == "":
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s, after %s\n", want.done(node), time.Since(began).Round(waitStep))
+			return nil
 		default:
 			answered = time.Now()
 		}
-		if limited.Err() == nil {
-			if missing == "" {
-				fmt.Fprintf(cmd.ErrOrStderr(), "%s, after %s\n", want.done(node), time.Since(began).Round(waitStep))
-				return nil
-			}
-			if missing != said {
-				said = missing
-				fmt.Fprintf(cmd.ErrOrStderr(), "waiting for %s\n", clean(said))
-			}
+		if missing != said {
+			said = missing
+			fmt.Fprintf(cmd.ErrOrStderr(), "waiting for %s\n", clean(said))
 		}
 		select {
 		case <-tick.C:
-			continue
 		case <-limited.Done():
 		}
-		why := fmt.Sprintf("not done after %v", w.timeout)
-		if ctx.Err() != nil {
-			why = "interrupted"
-		}
-		if said != "" {
-			why += "; still waiting for " + clean(said)
-		}
-		return &failure{exitWait, fmt.Errorf("%s; %s", why, want.stays(node))}
 	}
+	why := fmt.Sprintf("not done after %v", w.timeout)
+	if cmd.Context().Err() != nil {
+		why = "interrupted"
+	}
+	if said != "" {
+		why += "; still waiting for " + clean(said)
+	}
+	return &failure{exitWait, fmt.Errorf("%s; %s", why, want.stays(node))}
 }
 
 func look(ctx context.Context, c *client.Client, pool roost.PoolID, node roost.NodeID, want wish) (string, error) {
@@ -110,7 +107,7 @@ func look(ctx context.Context, c *client.Client, pool roost.PoolID, node roost.N
 // untilIdle waits until nothing is open at a node that is held.
 type untilIdle struct{ duty string }
 
-func (u *untilIdle) missing(n *roost.NodeStatus) (string, error) {
+func (u untilIdle) missing(n *roost.NodeStatus) (string, error) {
 	switch {
 	case n == nil:
 		return "", nil
@@ -126,18 +123,18 @@ func (u *untilIdle) missing(n *roost.NodeStatus) (string, error) {
 	return count(n.InFlight, "request") + " and " + count(n.Connections, "connection"), nil
 }
 
-func (u *untilIdle) done(node roost.NodeID) string {
+func (u untilIdle) done(node roost.NodeID) string {
 	return fmt.Sprintf("nothing is open at %s any more", node)
 }
 
-func (u *untilIdle) stays(node roost.NodeID) string {
+func (u untilIdle) stays(node roost.NodeID) string {
 	return fmt.Sprintf("%s stays %s: 'roost nodes undrain %s' takes that back", node, u.duty, node)
 }
 
 // untilWell waits until health has found a node well.
 type untilWell struct{}
 
-func (*untilWell) missing(n *roost.NodeStatus) (string, error) {
+func (untilWell) missing(n *roost.NodeStatus) (string, error) {
 	switch {
 	case n == nil:
 		return "", errors.New("it is not listed any more: somebody removed it")
@@ -149,8 +146,8 @@ func (*untilWell) missing(n *roost.NodeStatus) (string, error) {
 	return fmt.Sprintf("%s to be well; it is %s: %s", n.ID, n.Verdict, n.Reason), nil
 }
 
-func (*untilWell) done(node roost.NodeID) string { return fmt.Sprintf("%s is well", node) }
+func (untilWell) done(node roost.NodeID) string { return fmt.Sprintf("%s is well", node) }
 
-func (*untilWell) stays(node roost.NodeID) string {
+func (untilWell) stays(node roost.NodeID) string {
 	return fmt.Sprintf("%s stays listed: 'roost nodes rm %s' takes that back", node, node)
 }
