@@ -31,23 +31,23 @@ type keeper struct {
 	every time.Duration // checkEvery
 	wake  chan struct{} // once when a table waits
 
-	mu      sync.Mutex // guards all below
-	latest  map[roost.PoolID]*roost.Table
-	waiting map[roost.PoolID]bool // whose latest is not stored yet: one for each pool, so this cannot grow
-	paused  bool                  // another process writes
-	fault   string                // why the store cannot be used now; "": it can
-	round   chan struct{}         // closed, and made anew, after each attempt to store what waits
+	mu      sync.Mutex                    // guards all below
+	waiting map[roost.PoolID]*roost.Table // not stored yet: the latest of each pool, so this cannot grow
+	last    *roost.Table                  // of all that came
+	paused  bool                          // another process writes
+	fault   string                        // why the store cannot be used now; "": it can
+	round   chan struct{}                 // closed, and made anew, after each attempt to store what waits
 }
 
 func newKeeper(s store.Store, log *slog.Logger) *keeper {
-	return &keeper{store: s, log: log, every: checkEvery, wake: make(chan struct{}, 1), latest: map[roost.PoolID]*roost.Table{},
-		waiting: map[roost.PoolID]bool{}, round: make(chan struct{})}
+	return &keeper{store: s, log: log, every: checkEvery, wake: make(chan struct{}, 1),
+		waiting: map[roost.PoolID]*roost.Table{}, round: make(chan struct{})}
 }
 
 // keep takes a pool's new table. It does not wait.
 func (k *keeper) keep(t *roost.Table) {
 	k.mu.Lock()
-	k.latest[t.Pool], k.waiting[t.Pool] = t, true
+	k.waiting[t.Pool], k.last = t, t
 	k.mu.Unlock()
 	select {
 	case k.wake <- struct{}{}:
@@ -74,24 +74,17 @@ func (k *keeper) run(ctx context.Context) error {
 	}
 }
 
-// check finds out whether the store can be read and, after a fault, whether it can be written again: by any table, which
-// replaces itself.
+// check finds out whether the store can be read and, after a fault, whether it can be written again: by the last table.
 func (k *keeper) check() {
 	k.mu.Lock()
-	var t *roost.Table
-	if k.fault != "" {
-		for _, t = range k.latest {
-			break
-		}
-	}
-	paused := k.paused
+	t, failing, paused := k.last, k.fault != "", k.paused
 	k.mu.Unlock()
 	if paused {
 		return
 	}
 	err := k.do(func(ctx context.Context) error {
 		_, err := k.store.Load(ctx)
-		if err == nil && t != nil {
+		if err == nil && failing && t != nil {
 			err = k.store.SaveTable(ctx, t.Pool, place.Encode(t))
 		}
 		return err
@@ -106,9 +99,7 @@ func (k *keeper) storeTables() {
 	k.mu.Lock()
 	var todo []*roost.Table
 	if !k.paused {
-		for id := range k.waiting {
-			todo = append(todo, k.latest[id])
-		}
+		todo = slices.Collect(maps.Values(k.waiting))
 	}
 	k.mu.Unlock()
 	for _, t := range todo {
@@ -116,7 +107,7 @@ func (k *keeper) storeTables() {
 			break
 		}
 		k.mu.Lock()
-		if k.latest[t.Pool] == t { // else a newer one came meanwhile
+		if k.waiting[t.Pool] == t { // else a newer one came meanwhile
 			delete(k.waiting, t.Pool)
 		}
 		k.mu.Unlock()
