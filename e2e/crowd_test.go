@@ -32,9 +32,9 @@ type talker struct {
 const (
 	// talkEvery is how often a WebSocket sends a message, and waits for it to come back.
 	talkEvery = time.Second
-	// idleAtMost is shorter than any peer of these clients closes an idle connection, which is how a client stays clear of
-	// the race in which its request crosses the close.
-	idleAtMost = time.Second
+	// idleAtMost is less than the balancer leaves an idle connection of a listener that it closes (500 ms), which is how a
+	// client stays clear of the race in which its request crosses the close.
+	idleAtMost = 300 * time.Millisecond
 )
 
 // lounge is a node for both: WebSockets below /rooms/ echo, and everything else does.

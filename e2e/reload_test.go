@@ -29,8 +29,8 @@ func TestAHundredReloadsDropNothing(t *testing.T) {
 	versions := []string{
 		`listeners: { web: { address: "WEB" } }
 pools: { fn: { nodes: [ "n1=N1", "n2=N2*2", "n3=N3" ], homes: 2, limits: { idle_timeout: NUMBERs } } }`,
-		// Another listener, and an access log.
-		`listeners: { web: { address: "WEB", limits: { idle_timeout: NUMBERs } }, more: { address: "MORE" } }
+		// A wider address, which overlaps the one before, another listener, and an access log.
+		`listeners: { web: { address: "WIDE", limits: { idle_timeout: NUMBERs } }, more: { address: "MORE" } }
 pools: { fn: { nodes: [ "n1=N1", "n3=N3" ] } }
 log: { access: DIR/access.log }`,
 		// Other keys, routes of their own for each kind of traffic, and the listener under another name.
@@ -47,7 +47,7 @@ pools:
 pools: { other: { nodes: [ "n1=N1" ], retry: { tries: 2 }, limits: { idle_timeout: NUMBERs } } }`,
 	}
 	write := func(i int) {
-		text := strings.NewReplacer("WEB", web, "MORE", more, "N1", nodes[0], "N2", nodes[1], "N3", nodes[2], "DIR", dir,
+		text := strings.NewReplacer("WEB", web, "WIDE", web[strings.LastIndex(web, ":"):], "MORE", more, "N1", nodes[0], "N2", nodes[1], "N3", nodes[2], "DIR", dir,
 			"NUMBER", fmt.Sprint(20+i)).Replace(versions[i%len(versions)] + "\nadmin: { listen: ADMIN }\n")
 		replaceFile(t, file, strings.ReplaceAll(text, "ADMIN", admin))
 	}

@@ -3,8 +3,10 @@ package listen
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -72,7 +74,7 @@ func TestAnAddressThatOverlapsOneOfOursIsOpenedBesideIt(t *testing.T) {
 			if _, err := Open(x.fresh + n); !errors.Is(err, syscall.EADDRINUSE) {
 				t.Fatalf("they do not overlap: %v", err)
 			}
-			fresh, err := OpenBeside(x.fresh+n, []net.Listener{open(t, ":0"), old})
+			fresh, err := OpenBeside(x.fresh+n, []net.Listener{open(t, ":0"), old}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -113,12 +115,86 @@ func TestWhatCannotBeOpenedBesideOursSaysSo(t *testing.T) {
 		{unix, []net.Listener{ours}, "address already in use by another process"},
 		{"203.0.113.1:" + port(t, ours), []net.Listener{ours}, "no interface of this machine has it"},
 	} {
-		ln, err := OpenBeside(x.address, x.old)
+		ln, err := OpenBeside(x.address, x.old, nil)
 		if err == nil {
 			ln.Close()
 		}
 		if err == nil || !strings.HasPrefix(err.Error(), "listen on "+x.address) || !strings.Contains(err.Error(), x.want) {
 			t.Errorf("%s: error %q does not say %q", x.address, err, x.want)
+		}
+	}
+}
+
+// Whoever changes an address that overlaps the new one loses no connection: here clients knock without a pause.
+func TestNoConnectionIsLostFromOneAddressToAnotherThatOverlaps(t *testing.T) {
+	ln := net.Listener(open(t, "127.0.0.1:0"))
+	n := port(t, ln)
+	stop := make(chan struct{})
+	faults := make(chan error, 4)
+	for range cap(faults) {
+		go func() { faults <- knock("127.0.0.1:"+n, stop) }()
+	}
+	var servers sync.WaitGroup
+	answer(&servers, ln)
+	for _, address := range []string{":", "127.0.0.1:", "localhost:", "0.0.0.0:", "[::]:", "127.0.0.1:", ":"} {
+		for range 10 {
+			leaving := []net.Listener{ln}
+			fresh, err := OpenBeside(address+n, leaving, leaving)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer(&servers, fresh)
+			// It leaves as engines make it leave: what waits is accepted, and then it is closed.
+			ln.(interface{ SetDeadline(time.Time) error }).SetDeadline(time.Now().Add(time.Millisecond))
+			ln = fresh
+		}
+	}
+	close(stop)
+	for range cap(faults) {
+		if err := <-faults; err != nil {
+			t.Error(err)
+		}
+	}
+	ln.Close()
+	servers.Wait()
+	if conn, err := net.Dial("tcp", "127.0.0.1:"+n); err == nil {
+		conn.Close()
+		t.Error("something of it is still open")
+	}
+}
+
+// answer accepts until ln ends, and then closes it.
+func answer(wg *sync.WaitGroup, ln net.Listener) {
+	wg.Go(func() {
+		defer ln.Close()
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			io.WriteString(conn, "x")
+			conn.Close()
+		}
+	})
+}
+
+// knock connects again and again until stop, and waits for an answer.
+func knock(address string, stop <-chan struct{}) error {
+	for {
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			return err
+		}
+		conn.SetDeadline(time.Now().Add(20 * time.Second))
+		_, err = io.ReadFull(conn, make([]byte, 1))
+		conn.Close()
+		if err != nil {
+			return err
 		}
 	}
 }

@@ -11,28 +11,46 @@ import (
 	"strings"
 )
 
-// bindings returns what tells whether a socket's address is one that address means: ":80", "0.0.0.0:80" and "[::]:80" are
-// one, as in package net. A name is looked up. Port 0 is a new port each time, and so never the same.
-func bindings(address string) func(net.Addr) bool {
+// meaning is what an address to listen on means: a path, or a port on some IPs. ":80", "0.0.0.0:80" and "[::]:80" mean the
+// same, as in package net.
+type meaning struct {
+	path string
+	port int // 0: a new one each time, or none
+	ips  []netip.Addr
+}
+
+// mean looks up a name. What Open would refuse means nothing.
+func mean(address string) meaning {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		return func(a net.Addr) bool { return a.Network() == "unix" && samePath(path, a.String()) }
+		return meaning{path: path}
 	}
-	host, port, err := net.SplitHostPort(address)
-	n, perr := strconv.ParseUint(port, 10, 16)
-	if err != nil || perr != nil || n == 0 {
-		return func(net.Addr) bool { return false }
+	host, text, err := net.SplitHostPort(address)
+	port, perr := strconv.ParseUint(text, 10, 16)
+	if err != nil || perr != nil || port == 0 {
+		return meaning{}
 	}
-	ips := resolve(host)
-	return func(a net.Addr) bool {
-		tcp, ok := a.(*net.TCPAddr)
-		if !ok || tcp.Port != int(n) {
-			return false
-		}
-		have := tcp.AddrPort().Addr().Unmap()
-		return slices.ContainsFunc(ips, func(ip netip.Addr) bool {
-			return ip == have || ip.IsUnspecified() && have.IsUnspecified()
-		})
+	return meaning{port: int(port), ips: resolve(host)}
+}
+
+// is tells whether a socket at a is one that the address means.
+func (m *meaning) is(a net.Addr) bool {
+	if m.path != "" {
+		return a.Network() == "unix" && samePath(m.path, a.String())
 	}
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok || m.port == 0 || tcp.Port != m.port {
+		return false
+	}
+	have := tcp.AddrPort().Addr().Unmap()
+	return slices.ContainsFunc(m.ips, func(ip netip.Addr) bool {
+		return ip == have || ip.IsUnspecified() && have.IsUnspecified()
+	})
+}
+
+// covers tells whether everything that arrives at a is for the address too.
+func (m *meaning) covers(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return m.is(a) || ok && m.port != 0 && tcp.Port == m.port && slices.ContainsFunc(m.ips, netip.Addr.IsUnspecified)
 }
 
 // resolve returns what a host to listen on means; nothing when it cannot be found.

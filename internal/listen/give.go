@@ -25,15 +25,11 @@ type Gift struct {
 
 // Give makes duplicates of sockets for a process that will [Inherit] them. Nothing about our own changes; the receiver says
 // what this process itself inherited. Close the gift when the other process has started.
-func (in *Inherited) Give(sockets []Socket) (*Gift, error) {
+func (in *Inherited) Give(open []Socket) (*Gift, error) {
 	g := &Gift{}
 	var what []given
-	for _, s := range sockets {
-		lns := []net.Listener{s.Listener}
-		if many, ok := s.Listener.(*several); ok {
-			lns = many.lns
-		}
-		for _, ln := range lns {
+	for _, s := range open {
+		for _, ln := range sockets([]net.Listener{s.Listener}) {
 			f, err := duplicate(ln, s.Address)
 			if err != nil {
 				g.Close()

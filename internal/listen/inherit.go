@@ -135,21 +135,18 @@ func (in *Inherited) Open(address string) (net.Listener, error) {
 	free := slices.DeleteFunc(slices.Clone(in.sockets), func(h *heir) bool { return h.claimed })
 	mine := slices.DeleteFunc(slices.Clone(free), func(h *heir) bool { return h.Address != address })
 	if len(mine) == 0 {
-		is := bindings(address)
-		mine = slices.DeleteFunc(free, func(h *heir) bool { return !is(h.ln.Addr()) })
+		m := mean(address)
+		mine = slices.DeleteFunc(free, func(h *heir) bool { return !m.is(h.ln.Addr()) })
 	}
 	var lns []net.Listener
 	for _, h := range mine {
 		h.claimed = true
 		lns = append(lns, h.ln)
 	}
-	switch len(lns) {
-	case 0:
-		return OpenBeside(address, in.listeners())
-	case 1:
-		return lns[0], nil
+	if len(lns) == 0 {
+		return OpenBeside(address, in.listeners(), nil)
 	}
-	return newSeveral(lns), nil
+	return together(lns), nil
 }
 
 func (in *Inherited) listeners() []net.Listener {

@@ -452,8 +452,12 @@ func TestAListenerIsKnownByWhatItIsBoundTo(t *testing.T) {
 		{socket, "unix:" + path + "2", false},
 		{socket, ":" + a, false},
 	} {
-		if got := bindings(x.address)(x.ln.Addr()); got != x.want {
-			t.Errorf("%s bound to %s: %v", x.ln.Addr(), x.address, got)
+		m := mean(x.address)
+		if got := m.is(x.ln.Addr()); got != x.want {
+			t.Errorf("%s is %s: %v", x.ln.Addr(), x.address, got)
+		}
+		if covered := x.want || x.ln != socket && x.address == ":"+port(t, x.ln); m.covers(x.ln.Addr()) != covered {
+			t.Errorf("%s is covered by %s: %v", x.ln.Addr(), x.address, !covered)
 		}
 	}
 }

@@ -3,15 +3,21 @@ package listen
 import (
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"time"
 )
+
+// heldLimit is how long a connection that was accepted when its listener was closed waits for whoever still asks for it.
+// Those who accept in a loop, until it fails, do so within microseconds.
+const heldLimit = time.Second
 
 // several accepts from several sockets as from one. Its goroutines, one for each, end with Close.
 type several struct {
 	lns      []net.Listener
 	accepted chan result
 	closing  chan struct{}
+	ended    chan struct{} // closed when no goroutine is left
 	close    func() error
 }
 
@@ -20,48 +26,95 @@ type result struct {
 	err  error
 }
 
+// together makes one listener of lns.
+func together(lns []net.Listener) net.Listener {
+	if len(lns) == 1 {
+		return lns[0]
+	}
+	return newSeveral(lns)
+}
+
+// sockets are the single sockets that lns consist of.
+func sockets(lns []net.Listener) []net.Listener {
+	var all []net.Listener
+	for _, ln := range lns {
+		if many, ok := ln.(*several); ok {
+			all = append(all, many.lns...)
+		} else {
+			all = append(all, ln)
+		}
+	}
+	return all
+}
+
+func closeAll(lns []net.Listener) error {
+	var errs []error
+	for _, ln := range lns {
+		errs = append(errs, ln.Close())
+	}
+	return errors.Join(errs...)
+}
+
 func newSeveral(lns []net.Listener) *several {
-	s := &several{lns: lns, accepted: make(chan result), closing: make(chan struct{})}
+	s := &several{lns: lns, accepted: make(chan result), closing: make(chan struct{}), ended: make(chan struct{})}
 	var wg sync.WaitGroup
 	for _, ln := range lns {
 		wg.Go(func() { s.follow(ln) })
 	}
+	go func() { // ends with the others
+		wg.Wait()
+		close(s.ended)
+	}()
 	s.close = sync.OnceValue(func() error {
 		close(s.closing)
-		var errs []error
-		for _, ln := range lns {
-			errs = append(errs, ln.Close())
-		}
-		wg.Wait()
-		return errors.Join(errs...)
+		err := closeAll(lns)
+		<-s.ended
+		return err
 	})
 	return s
 }
 
-// follow passes on what ln accepts, errors too, one at a time: whoever asks is no slower than the kernel's queue is long.
+// follow passes on what ln accepts, and errors that concern one connection, until it is closed or its deadline passes.
 func (s *several) follow(ln net.Listener) {
 	for {
 		conn, err := ln.Accept()
-		if errors.Is(err, net.ErrClosed) {
+		if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
 			return
 		}
-		select {
-		case s.accepted <- result{conn, err}:
-		case <-s.closing:
-			if conn != nil {
-				conn.Close()
-			}
-			return
+		s.offer(result{conn, err})
+	}
+}
+
+// offer waits until somebody asks. What was accepted just before Close is not lost: it is another process's no more.
+func (s *several) offer(r result) {
+	select {
+	case s.accepted <- r:
+		return
+	case <-s.closing:
+	}
+	limit := time.NewTimer(heldLimit)
+	defer limit.Stop()
+	select {
+	case s.accepted <- r:
+	case <-limit.C:
+		if r.conn != nil {
+			r.conn.Close()
 		}
 	}
 }
 
+// Accept fails once everything that was accepted before a Close or a deadline has been passed on.
 func (s *several) Accept() (net.Conn, error) {
 	select {
 	case r := <-s.accepted:
 		return r.conn, r.err
+	case <-s.ended:
+	}
+	select {
 	case <-s.closing:
 		return nil, net.ErrClosed
+	default:
+		return nil, os.ErrDeadlineExceeded
 	}
 }
 
@@ -70,7 +123,7 @@ func (s *several) Addr() net.Addr { return s.lns[0].Addr() }
 
 func (s *several) Close() error { return s.close() }
 
-// SetDeadline ends Accept at t, as that of [net.TCPListener] does.
+// SetDeadline ends Accept at t. Then only Close is left to do.
 func (s *several) SetDeadline(t time.Time) error {
 	for _, ln := range s.lns {
 		if d, ok := ln.(interface{ SetDeadline(time.Time) error }); ok {

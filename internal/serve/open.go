@@ -51,7 +51,7 @@ func openWith(cfg *roost.Config, o Options, open func(path string) (store.Store,
 		}
 	}
 	// The socket comes before the store: two balancers cannot have it, so none touches another's store.
-	first, troubles := b.prepare(cfg, o.Inherited.Open)
+	first, troubles := b.prepare(cfg, func(address string, _ []net.Listener) (net.Listener, error) { return o.Inherited.Open(address) })
 	var errs []error
 	for _, t := range troubles {
 		errs = append(errs, t.err)
@@ -151,14 +151,15 @@ type trouble struct {
 	err  error
 }
 
-// prepare opens what cfg needs beside what is there, sockets by open. It changes nothing of what is in use. On troubles
-// the caller closes what it returns all the same.
-func (b *Balancer) prepare(cfg *roost.Config, open func(address string) (net.Listener, error)) (*next, []trouble) {
+// prepare opens what cfg needs beside what is there, sockets by open, which is told what will be closed. It changes nothing
+// of what is in use. On troubles the caller closes what it returns all the same.
+func (b *Balancer) prepare(cfg *roost.Config, open func(address string, leaving []net.Listener) (net.Listener, error)) (*next, []trouble) {
 	n := &next{cfg: cfg}
 	var troubles []trouble
 	fail := func(path string, err error) { troubles = append(troubles, trouble{path, err}) }
+	var leaving []net.Listener
 	opening := func(address string) (net.Listener, error) {
-		ln, err := open(address)
+		ln, err := open(address, leaving)
 		if err == nil {
 			n.opened = append(n.opened, func() { ln.Close() })
 		}
@@ -171,7 +172,7 @@ func (b *Balancer) prepare(cfg *roost.Config, open func(address string) (net.Lis
 		return n, []trouble{{"listeners", err}}
 	}
 	for _, j := range p.retire {
-		n.retire = append(n.retire, fronts[j])
+		n.retire, leaving = append(n.retire, fronts[j]), append(leaving, fronts[j].ln.Listener)
 	}
 	for i := range cfg.Listeners {
 		l := &cfg.Listeners[i]

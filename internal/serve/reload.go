@@ -34,6 +34,9 @@ const (
 // any mistake changes nothing. A file that says what is in use already is left alone when by is ByFile.
 func (b *Balancer) Reload(ctx context.Context, by string, dry bool) api.Reload {
 	if err := b.begin(ctx); err != nil {
+		if by != ByFile { // nobody asked
+			b.log.Warn("reload refused", "by", by, "error", err)
+		}
 		return b.answer(api.Reload{Errors: []roost.Mistake{{Code: codeNotNow, Message: err.Error()}}})
 	}
 	defer b.turn.give()
@@ -124,7 +127,9 @@ func (b *Balancer) known(cfg *roost.Config, errors []roost.Mistake) bool {
 // apply opens what cfg needs, publishes it, and retires what it does not need; or it changes nothing and says why.
 func (b *Balancer) apply(cfg *roost.Config) []roost.Mistake {
 	held := b.held()
-	n, troubles := b.prepare(cfg, func(address string) (net.Listener, error) { return listen.OpenBeside(address, held) })
+	n, troubles := b.prepare(cfg, func(address string, leaving []net.Listener) (net.Listener, error) {
+		return listen.OpenBeside(address, held, leaving)
+	})
 	if len(troubles) == 0 {
 		err := b.control.Configure(b.support.ctx, cfg)
 		if err == nil {
