@@ -19,42 +19,54 @@ type door struct {
 	stop    func() // ends serving; requests under way finish
 }
 
+// entrance is what a configuration says of a door.
+type entrance struct {
+	path, address string // the setting, and what it says
+	token         bool
+	tls           *roost.TLS
+}
+
+func entrances(a *roost.Admin) (es []entrance) {
+	if a.Socket != "" {
+		es = append(es, entrance{path: "admin.socket", address: "unix:" + a.Socket})
+	}
+	if a.Address != "" {
+		es = append(es, entrance{"admin.listen", a.Address, true, a.TLS})
+	}
+	return es
+}
+
+func (d *door) is(e entrance) bool { return sameAddress(d.address, e.address) }
+
 // prepareDoors opens what operators come in by.
 func (b *Balancer) prepareDoors(n *next, open func(string) (net.Listener, error), fail func(string, error)) {
-	a := &n.cfg.Admin
-	add := func(path, address string, token bool, t *roost.TLS) {
-		i := slices.IndexFunc(b.doors, func(d *door) bool { return sameAddress(d.address, address) })
+	for _, e := range entrances(&n.cfg.Admin) {
+		i := slices.IndexFunc(b.doors, func(d *door) bool { return d.is(e) })
 		var d *door
 		if i >= 0 {
 			d = b.doors[i]
+		} else if ln, err := open(e.address); err != nil {
+			fail(e.path, fmt.Errorf("admin: %w", err))
+			continue
 		} else {
-			ln, err := open(address)
-			if err != nil {
-				fail(path, fmt.Errorf("admin: %w", err))
-				return
-			}
-			d = &door{address: address, ln: newClosing(ln), secrecy: newSecrecy(), token: token}
+			d = &door{address: e.address, ln: newClosing(ln), secrecy: newSecrecy(), token: e.token}
 		}
-		s, err := d.secrecy.next(t, false, b.log)
+		s, err := d.secrecy.next(e.tls, false, b.log)
 		if err != nil {
 			fail("admin.tls", fmt.Errorf("admin: %w", err))
 		}
-		n.doors, n.behind = append(n.doors, d), append(n.behind, s)
+		n.doors, n.worn = append(n.doors, d), append(n.worn, s)
 	}
-	if a.Socket != "" {
-		add("admin.socket", "unix:"+a.Socket, false, nil)
-	}
-	if a.Address == "" {
+	if n.cfg.Admin.Address == "" {
 		return
 	}
-	add("admin.listen", a.Address, true, a.TLS)
-	t, created, err := admin.OpenToken(a.Token)
+	t, created, err := admin.OpenToken(n.cfg.Admin.Token)
 	if err != nil {
 		fail("admin.token", fmt.Errorf("admin: %w", err))
 		return
 	}
 	if created {
-		b.log.Info("made a token for the admin listener", "file", a.Token)
+		b.log.Info("made a token for the admin listener", "file", n.cfg.Admin.Token)
 	}
 	n.token = &t
 }
@@ -63,7 +75,7 @@ func (b *Balancer) prepareDoors(n *next, open func(string) (net.Listener, error)
 func (b *Balancer) installDoors(n *next) {
 	b.token.Store(n.token)
 	for i, d := range n.doors {
-		d.secrecy.use(n.behind[i], b.follow)
+		d.secrecy.use(n.worn[i], b.follow)
 		if d.stop != nil {
 			continue
 		}

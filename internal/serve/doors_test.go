@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -256,6 +257,14 @@ func TestTheAdminListenerTurnsToTLSWhereItIs(t *testing.T) {
 	o.http.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}
 	if status := o.do("GET", "/api/v1/status", "", nil); status != 200 {
 		t.Errorf("over TLS: %d", status)
+	}
+	_, port, _ := net.SplitHostPort(addr)
+	h.write(fmt.Sprintf(conf, node, dir, "\":"+port+"\"", fmt.Sprintf(", tls: { cert: %s, key: %s }", cert, key)))
+	if r := h.reloaded(); !slices.Contains(r.Changes, "admin: listen "+addr+" → :"+port) {
+		t.Errorf("changes: %q", r.Changes)
+	}
+	if status := o.do("GET", "/api/v1/status", "", nil); status != 200 {
+		t.Errorf("on every interface: %d", status)
 	}
 }
 

@@ -21,6 +21,8 @@ const (
 	storeLimit = 5 * time.Second
 	// checkEvery is how often the store is asked whether it works, and how soon after a failure it is tried again.
 	checkEvery = 5 * time.Second
+	// openLimit bounds the opening of the store, which looks at all of it.
+	openLimit = time.Minute
 )
 
 // keeper is the store as a balancer uses it: no call is unbounded, the last table of each pool gets there in the end
@@ -144,7 +146,7 @@ func (k *keeper) save(before, after *roost.Edits) error {
 
 // load gives the edits that the store holds.
 func (k *keeper) load() (e *roost.Edits, err error) {
-	err = k.do(func(ctx context.Context) error { e, err = k.store.Load(ctx); return err })
+	err = k.call(func(ctx context.Context) error { e, err = k.store.Load(ctx); return err })
 	return e, err
 }
 
@@ -152,7 +154,7 @@ func (k *keeper) load() (e *roost.Edits, err error) {
 // pool's keys may move, but traffic matters more.
 func (k *keeper) tables() (ts []*roost.Table, err error) {
 	var encoded map[roost.PoolID][]byte
-	err = k.do(func(ctx context.Context) error { encoded, err = k.store.Tables(ctx); return err })
+	err = k.call(func(ctx context.Context) error { encoded, err = k.store.Tables(ctx); return err })
 	for _, id := range slices.Sorted(maps.Keys(encoded)) {
 		t, err := place.Decode(encoded[id])
 		if err == nil && t.Pool != id {
@@ -178,15 +180,9 @@ func (k *keeper) pause(on bool) {
 	}
 }
 
-// do makes one call and notes whether the store works. A conflict is no fault: the store did its work. The call does not
-// end with whoever asked for it: of one that was broken off nobody knows whether it was carried out.
-func (k *keeper) do(call func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), storeLimit)
-	defer cancel()
-	err := call(ctx)
-	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("store %s did not answer within %v", name(k.store), storeLimit)
-	}
+// do makes one call and notes whether the store works. A conflict is no fault: the store did its work.
+func (k *keeper) do(f func(context.Context) error) error {
+	err := k.call(f)
 	fault := ""
 	if err != nil && !errors.Is(err, store.Conflict) {
 		fault = err.Error()
@@ -200,6 +196,18 @@ func (k *keeper) do(call func(context.Context) error) error {
 		k.log.Error("changes cannot be kept now, and are refused; traffic goes on", "error", err)
 	case fault == "" && before != "":
 		k.log.Info("the store works again", "store", name(k.store))
+	}
+	return err
+}
+
+// call bounds a call. It does not end with whoever asked for it: of one that was broken off nobody knows whether it was
+// carried out.
+func (k *keeper) call(f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), storeLimit)
+	defer cancel()
+	err := f(ctx)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("store %s did not answer within %v", name(k.store), storeLimit)
 	}
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"roost"
@@ -82,7 +83,7 @@ func openStore(path string) (store.Store, error) {
 	if path == "memory" {
 		return store.NewMemory(), nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), storeLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), openLimit)
 	defer cancel()
 	return sqlstore.Open(ctx, path)
 }
@@ -133,7 +134,7 @@ type next struct {
 	shown  []*shown // by listener of cfg: what it shows; nil is clear text
 	retire []*front
 	doors  []*door
-	behind []*shown    // by door
+	worn   []*shown    // by door, as shown is by listener
 	access *access.Log // nil: the one in use stays
 	token  *admin.Token
 	opened []func() // close what was opened
@@ -173,6 +174,11 @@ func (b *Balancer) prepare(cfg *roost.Config, open func(address string, leaving 
 	}
 	for _, j := range p.retire {
 		n.retire, leaving = append(n.retire, fronts[j]), append(leaving, fronts[j].ln.Listener)
+	}
+	for _, d := range b.doors {
+		if !slices.ContainsFunc(entrances(&cfg.Admin), d.is) {
+			leaving = append(leaving, d.ln.Listener)
+		}
 	}
 	for i := range cfg.Listeners {
 		l := &cfg.Listeners[i]
