@@ -62,6 +62,7 @@ func setup(e *testscript.Env) error {
 		return err
 	}
 	e.Defer(func() { os.RemoveAll(state) })
+	e.Setenv("GORACE", "atexit_sleep_ms=50") // in place of a second, at the end of each of a hundred commands
 	e.Setenv("STATE_DIRECTORY", state)
 	e.Setenv("ROOST_SOCKET", filepath.Join(state, "roost.sock"))
 	for _, name := range []string{"BUSY", "TAKEN", "ADMIN", "FREE", "SPARE"} {
