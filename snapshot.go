@@ -19,6 +19,7 @@ func (s *Snapshot) Listener(id ListenerID) *ListenerView {
 // ListenerView is a listener as requests see it.
 type ListenerView struct {
 	Name     string
+	Address  string // as configured
 	Settings ListenerSettings
 	Routes   []*Route // in order; the first match wins
 	Retired  bool     // out of the configuration: its connections finish what they have, and then close

@@ -1,9 +1,15 @@
 package control
 
-import "roost"
+import (
+	"net"
+	"net/netip"
+
+	"roost"
+)
 
 // views makes the views of the listeners, each in the place of its id. The routes are the configuration's own: others know
 // them by address. A listener that is out of the configuration stays, retired, for the connections it may still have.
+// Those follow the routes of whichever listener its address went to, as from ":80" to "10.0.0.1:80".
 func views(old []roost.ListenerView, cfg *roost.Config) []roost.ListenerView {
 	n := len(old)
 	for i := range cfg.Listeners {
@@ -16,19 +22,26 @@ func views(old []roost.ListenerView, cfg *roost.Config) []roost.ListenerView {
 	}
 	for i := range old {
 		if old[i].Name != "" {
-			views[i] = retire(old[i], refs)
+			views[i] = retire(old[i], cfg.Listeners, refs)
 		}
 	}
 	for i := range cfg.Listeners {
 		l := &cfg.Listeners[i]
-		views[l.ID] = roost.ListenerView{Name: l.Name, Settings: l.Settings, Routes: l.Routes, Want: l.Want}
+		views[l.ID] = roost.ListenerView{Name: l.Name, Address: l.Address, Settings: l.Settings, Routes: l.Routes, Want: l.Want}
 	}
 	return views
 }
 
 // retire makes the view of a listener that is out of the configuration: as it was, with its routes to where their pools
-// are now. The routes of a pool that is gone are gone.
-func retire(v roost.ListenerView, refs map[roost.PoolID]roost.PoolRef) roost.ListenerView {
+// are now, or with those of its heir. The routes of a pool that is gone are gone.
+func retire(v roost.ListenerView, now []roost.Listener, refs map[roost.PoolID]roost.PoolRef) roost.ListenerView {
+	v.Retired = true
+	for i := range now {
+		if heir := &now[i]; overlap(heir.Address, v.Address) {
+			v.Routes, v.Want = heir.Routes, heir.Want
+			return v
+		}
+	}
 	routes := make([]*roost.Route, 0, len(v.Routes))
 	for _, r := range v.Routes {
 		ref, ok := refs[r.PoolID]
@@ -42,6 +55,19 @@ func retire(v roost.ListenerView, refs map[roost.PoolID]roost.PoolRef) roost.Lis
 		}
 		routes = append(routes, r)
 	}
-	v.Routes, v.Retired = routes, true
+	v.Routes = routes
 	return v
+}
+
+// overlap tells whether a client may reach either address by the same one.
+func overlap(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	return errA == nil && errB == nil && portA == portB && portA != "0" && (hostA == hostB || everywhere(hostA) || everywhere(hostB))
+}
+
+// everywhere tells whether a host to listen on is every interface.
+func everywhere(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "" || err == nil && ip.Unmap().IsUnspecified()
 }

@@ -53,6 +53,34 @@ func TestARetiredListenerKeepsWhatItHadAndSnapshotsBeforeKeepTheirs(t *testing.T
 	}
 }
 
+func TestARetiredListenerFollowsTheOneThatItsAddressWentTo(t *testing.T) {
+	for _, x := range []struct {
+		was, now string
+		follows  bool
+	}{
+		{":80", "10.0.0.1:80", true},
+		{"10.0.0.1:80", "[::]:80", true},
+		{"0.0.0.0:80", "localhost:80", true},
+		{"localhost:80", "localhost:80", true},
+		{":80", ":81", false},
+		{"10.0.0.1:80", "10.0.0.2:80", false},
+		{":0", ":0", false},
+		{"unix:/run/a", "unix:/run/b", false},
+	} {
+		cfg := twoNodes(1)
+		cfg.Listeners = []roost.Listener{{ID: 0, Name: "old", Address: x.was, Routes: []*roost.Route{{Name: "r", PoolID: "fn"}}}}
+		w := NewWorld(roost.Incarnation{1})
+		steps(t, w, Configured{cfg})
+		moved := *cfg
+		moved.Listeners = []roost.Listener{{ID: 1, Name: "new", Address: x.now, Want: []string{"x-key"}, Routes: []*roost.Route{{Name: "s", PoolID: "fn"}}}}
+		snap, _ := steps(t, w, Configured{&moved})
+		v := snap.Listeners[0]
+		if follows := v.Routes[0].Name == "s"; follows != x.follows || follows != (len(v.Want) == 1) || v.Name != "old" || !v.Retired {
+			t.Errorf("from %s to %s: %+v", x.was, x.now, v)
+		}
+	}
+}
+
 func TestWhateverATableRestsOnIsSeenToChange(t *testing.T) {
 	for name, change := range map[string]func(*roost.Intent){
 		"a name":              func(in *roost.Intent) { in.Nodes[1].ID = "z" },
