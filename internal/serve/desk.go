@@ -88,11 +88,20 @@ func (b *Balancer) put(next *roost.Edits) error {
 	if err != nil {
 		return &roost.ChangeError{Code: roost.CodeStoreAway, Text: err.Error()}
 	}
-	if err := b.control.Edit(b.support.ctx, next); err != nil {
+	if err := b.edit(next); err != nil {
 		return b.takeBack(next, err)
 	}
 	b.edits = next
 	b.keeper.settle(b.support.ctx)
+	return nil
+}
+
+// edit serves by e.
+func (b *Balancer) edit(e *roost.Edits) error {
+	if err := b.control.Edit(b.support.ctx, e); err != nil {
+		return err
+	}
+	b.edited.Store(e)
 	return nil
 }
 
@@ -103,7 +112,7 @@ func (b *Balancer) adopt() error {
 		return &roost.ChangeError{Code: roost.CodeStoreAway, Text: err.Error()}
 	}
 	b.log.Warn("another process changed the store; its changes are taken", "revision", theirs.Rev)
-	if err := b.control.Edit(b.support.ctx, theirs); err != nil {
+	if err := b.edit(theirs); err != nil {
 		return &roost.ChangeError{Code: roost.CodeStoreAway, Text: "another process put changes into the store that cannot be used: " + err.Error()}
 	}
 	b.edits = theirs
@@ -119,7 +128,7 @@ func (b *Balancer) takeBack(next *roost.Edits, why error) error {
 		return &roost.ChangeError{Code: roost.CodeStoreAway, Text: fmt.Sprintf("%v; and the store cannot take it back: %v", why, err)}
 	}
 	b.edits = before
-	return &roost.ChangeError{Code: roost.CodeBadChange, Text: errors.Join(why, b.control.Edit(b.support.ctx, before)).Error()}
+	return &roost.ChangeError{Code: roost.CodeBadChange, Text: errors.Join(why, b.edit(before)).Error()}
 }
 
 func moved(rev uint64) error {

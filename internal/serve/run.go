@@ -35,7 +35,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 
 // start publishes the first snapshot, and only then takes traffic.
 func (b *Balancer) start() error {
-	err := b.control.Edit(b.support.ctx, b.edits)
+	err := b.edit(b.edits)
 	for _, l := range b.listed {
 		err = cmp.Or(err, b.control.List(b.support.ctx, l))
 	}

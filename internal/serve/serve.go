@@ -86,6 +86,7 @@ type Balancer struct {
 	prober  *probe.Prober
 	engine  *std.Engine
 	keeper  *keeper
+	edited  atomic.Pointer[roost.Edits] // that are served, for those who only look
 	metrics *admin.Metrics
 	admin   *admin.Server
 	access  accessLog

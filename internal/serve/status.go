@@ -2,6 +2,8 @@ package serve
 
 import (
 	"errors"
+	"slices"
+	"strings"
 
 	"roost"
 	"roost/internal/api"
@@ -103,8 +105,28 @@ func (b *Balancer) Key(pool roost.PoolID, key string) (api.Key, error) {
 
 // Table is a pool's table, with the homes of every slot when rows is set.
 func (b *Balancer) Table(pool roost.PoolID, rows bool) (api.Table, error) {
-	if s := b.snap.Load(); s != nil {
-		return explain.Table(s, pool, rows)
+	s := b.snap.Load()
+	if s == nil {
+		return api.Table{}, errNoTable
 	}
-	return api.Table{}, errNoTable
+	t, err := explain.Table(s, pool, rows)
+	var conf []roost.PinIntent
+	for _, p := range b.config().Pools {
+		if p.ID == pool {
+			conf = p.Intent.Pins
+		}
+	}
+	asked(t.Pins, conf, "file")
+	asked(t.Pins, b.edited.Load().Pools[pool].Pins, "api")
+	return t, err
+}
+
+// asked makes pins, sorted by key, say what they were asked for, and by whom.
+func asked(pins []api.Pin, intents []roost.PinIntent, by string) {
+	for _, in := range intents {
+		i, found := slices.BinarySearchFunc(pins, in.Key, func(p api.Pin, key string) int { return strings.Compare(p.Key, key) })
+		if found {
+			pins[i] = api.Pin{Key: in.Key, Nodes: in.Nodes, Homes: in.Homes, By: by}
+		}
+	}
 }
