@@ -80,6 +80,7 @@ func endChild(t *testing.T, socket string, pid int) {
 }
 
 func TestAnUpgradeRefusesNoConnectionAndLeavesOpenOnesWhereTheyAre(t *testing.T) {
+	manager := manage(t)
 	node, release := echo(t, "n")
 	twin, release2 := echo(t, "n")
 	dir := state(t)
@@ -117,6 +118,7 @@ func TestAnUpgradeRefusesNoConnectionAndLeavesOpenOnesWhereTheyAre(t *testing.T)
 			}
 		})
 	}
+	manager.told("READY=1")
 	socket := overSocket(t, dir+"/roost.sock")
 	var done struct {
 		Version string
@@ -127,6 +129,9 @@ func TestAnUpgradeRefusesNoConnectionAndLeavesOpenOnesWhereTheyAre(t *testing.T)
 		t.Fatalf("upgrade: %d %+v", status, done)
 	}
 	endChild(t, dir+"/roost.sock", done.PID)
+	for told := ""; told != fmt.Sprintf("MAINPID=%d", done.PID); { // the new process speaks at the same time
+		told = manager.next()
+	}
 
 	// The socket is the new process's at once, and it knows what the old one knew.
 	var st roost.Status
