@@ -33,7 +33,8 @@ const (
 	// upgrade waits for the new process.
 	slowTimeout = 2 * time.Minute
 
-	// maxAnswer bounds what is read of an answer: the rows of a table of 65,536 slots take 10 MB.
+	// maxAnswer bounds what is read of an answer: the rows of the largest table (2^22 slots, 4 homes each) with names of 12
+	// bytes fit.
 	maxAnswer = 256 << 20
 )
 
