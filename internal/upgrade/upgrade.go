@@ -22,9 +22,9 @@ import (
 )
 
 const (
-	// DefaultTimeout is how long a new process may take until it is ready: reading tables and certificates takes seconds
-	// at most, and the operator waits.
-	DefaultTimeout = 30 * time.Second
+	// DefaultTimeout is how long a new process may take until it is ready: a second as a rule, but a large store on a slow
+	// disk is checked for up to a minute. Whoever asked for the upgrade still waits then.
+	DefaultTimeout = 90 * time.Second
 	// endTimeout bounds the wait for what a killed child leaves to the system: its end, and the end of its output, which
 	// a process that it started in a session of its own may hold open.
 	endTimeout = 2 * time.Second
