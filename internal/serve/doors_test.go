@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -285,5 +286,42 @@ func TestTwoBalancersCannotShareOneState(t *testing.T) {
 	}
 	if _, err := os.Stat(dir + "/roost.sock"); !os.IsNotExist(err) {
 		t.Errorf("the socket is left behind: %v", err)
+	}
+}
+
+func TestNothingRunsOnAfterTheEnd(t *testing.T) {
+	node, _ := echo(t, "n")
+	cert, key, _ := certificate(t, "one")
+	dir := state(t)
+	conf := func(address string) string {
+		return fmt.Sprintf("listeners: { web: { address: %q, tls: { certificates: [ { cert: %s, key: %s } ] } }, clear: { address: \"127.0.0.1:0\" } }\n"+
+			"pools: { fn: { nodes: [ %s ] } }\nlog: { access: %s/access.log }\nstate: %s\nadmin: { listen: 127.0.0.1:0 }\n", address, cert, key, node, dir, dir)
+	}
+	h := build(t, conf("127.0.0.1:0"), houseOptions{watches: true})
+	dial(t, h.addr("clear")).get("/x")
+	tunnel := dial(t, h.addr("clear"))
+	tunnel.upgrade("/ws")
+	h.write(conf(freeAddr(t)))
+	h.reloaded()
+	h.change(roost.SetHomes{Pool: "fn", Homes: 2})
+	overSocket(t, dir+"/roost.sock").do("GET", "/api/v1/status", "", nil)
+	tunnel.Close()
+	if err := h.end(); err != nil {
+		t.Fatal(err)
+	}
+	left := func() (which []string) {
+		stacks := make([]byte, 1<<20)
+		for _, g := range strings.Split(string(stacks[:runtime.Stack(stacks, true)]), "\n\n") {
+			if strings.Contains(g, "roost/internal/") && !strings.Contains(g, "testing.tRunner") {
+				which = append(which, g)
+			}
+		}
+		return which
+	}
+	// A goroutine that said it is done may still be on its way out.
+	for limit := time.Now().Add(patience); len(left()) > 0; runtime.Gosched() {
+		if time.Now().After(limit) {
+			t.Fatalf("still there:\n%s", strings.Join(left(), "\n\n"))
+		}
 	}
 }

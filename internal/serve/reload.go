@@ -203,7 +203,12 @@ func about(m roost.Mistake) []any {
 
 // watch reloads when the configuration, or a file that it names, changes.
 func (b *Balancer) watch(ctx context.Context) error {
-	return watch.New(b.log).Run(ctx, func() []string { return b.config().Files }, func() { b.Reload(ctx, ByFile, false) })
+	return watch.New(b.log).Run(ctx, func() []string { return b.config().Files }, func() {
+		if b.turn.take(ctx) == nil { // nobody tells twice: an upgrade that may yet fail is waited for
+			b.turn.give()
+			b.Reload(ctx, ByFile, false)
+		}
+	})
 }
 
 // tellSystemd notes that the service manager could not be told something, which changes nothing else.
