@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -41,6 +42,8 @@ func readBody(w http.ResponseWriter, r *http.Request, wanted bool) *failure {
 	case len(body) > 0 && !isJSON(r.Header):
 		return refuse(http.StatusUnsupportedMediaType, api.CodeMediaType,
 			"the body is read as JSON only: send Content-Type: application/json, not %q", strings.Join(r.Header.Values("Content-Type"), ", "))
+	case !utf8.Valid(body): // encoding/json would put U+FFFD for what is none: another key
+		return refuse(http.StatusBadRequest, api.CodeBadBody, "the body is not UTF-8, as JSON is (RFC 8259, 8.1)")
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	return nil

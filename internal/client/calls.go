@@ -2,8 +2,10 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
+	"unicode/utf8"
 
 	"roost"
 	"roost/internal/api"
@@ -84,6 +86,9 @@ func (c *Client) Pins(ctx context.Context, pool roost.PoolID) ([]api.Pin, error)
 
 // SetPin places a key by hand.
 func (c *Client) SetPin(ctx context.Context, pool roost.PoolID, p api.Pin) (*api.Changed, error) {
+	if err := speakable("key", p.Key); err != nil {
+		return nil, err
+	}
 	return c.change(ctx, http.MethodPut, poolPath(pool)+"/pins", p)
 }
 
@@ -118,6 +123,11 @@ func (c *Client) Reload(ctx context.Context, dry bool) (*api.Reload, error) {
 
 // Explain says where a request would go, and why.
 func (c *Client) Explain(ctx context.Context, q api.Request) (*api.Explanation, error) {
+	for _, text := range append([]string{q.URL}, q.Fields...) {
+		if err := speakable("request", text); err != nil {
+			return nil, err
+		}
+	}
 	var e api.Explanation
 	return &e, c.call(ctx, callTimeout, http.MethodPost, "/explain", q, &e)
 }
@@ -142,6 +152,14 @@ func (c *Client) change(ctx context.Context, method, path string, body any) (*ap
 		return nil, err
 	}
 	return &a, nil
+}
+
+// speakable refuses what JSON cannot say: it would become another text on the way.
+func speakable(what, text string) error {
+	if !utf8.ValidString(text) {
+		return fmt.Errorf("the %s %q is not text in UTF-8", what, text)
+	}
+	return nil
 }
 
 func poolPath(pool roost.PoolID) string { return "/pools/" + url.PathEscape(string(pool)) }

@@ -159,6 +159,19 @@ func TestARefusalIsToldInTheBalancersWords(t *testing.T) {
 	}
 }
 
+func TestWhatJSONCannotSayIsNotSent(t *testing.T) {
+	path := socket(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("%s was asked", r.URL) }))
+	c := at(t, client.Options{Sockets: []string{path}})
+	_, pinned := c.SetPin(t.Context(), "fn", api.Pin{Key: "a\xff", Homes: 1})
+	_, byURL := c.Explain(t.Context(), api.Request{URL: "/r/\xff"})
+	_, byField := c.Explain(t.Context(), api.Request{URL: "/", Fields: []string{"X-Org: \xff"}})
+	for _, err := range []error{pinned, byURL, byField} {
+		if err == nil || !strings.Contains(err.Error(), "not text in UTF-8") {
+			t.Errorf("error %v", err)
+		}
+	}
+}
+
 func TestWhatIsNoAdminListenerIsToldFromOne(t *testing.T) {
 	for name, h := range map[string]http.HandlerFunc{
 		"an answer in HTML": func(w http.ResponseWriter, r *http.Request) { http.Error(w, "<h1>no</h1>", http.StatusBadGateway) },
