@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -174,6 +175,17 @@ func TestWhereAKeyLivesIsWhatTheTableSays(t *testing.T) {
 			e.Encode(a)
 		}
 		golden(t, name, got.Bytes())
+	}
+}
+
+func TestALongKeyIsCutAsRoutesCutIt(t *testing.T) {
+	snap, key := snapshot(t), strings.Repeat("k", roost.MaxKey)
+	want, err := explain.Key(snap, "fn", key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := explain.Key(snap, "fn", key+"more"); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%s, want %s: %v", got.Hash, want.Hash, err)
 	}
 }
 

@@ -16,6 +16,7 @@ func Key(snap *roost.Snapshot, pool roost.PoolID, key string) (api.Key, error) {
 		return api.Key{}, err
 	}
 	t := p.Table
+	key = key[:min(len(key), roost.MaxKey)] // as routes cut it
 	hash := t.Hash.Sum([]byte(key))
 	a := api.Key{Pool: pool, Key: key, Hash: fmt.Sprintf("%016x", uint64(hash)), Slot: t.SlotOf(hash), Epoch: t.Epoch.String()}
 	if ex := t.Exception(hash); ex != nil {
