@@ -5,16 +5,24 @@ import (
 	_ "embed"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 )
 
 //go:embed dash.html
 var dash []byte
 
-// maxBody bounds a request's body: it names one node.
-const maxBody = 64 << 10
+const (
+	// maxBody bounds a request's body, and so a row: it names one node.
+	maxBody = 4 << 10
+	// maxRows is how many rows the API fills the table with. It asks for no token: whoever may call a function could
+	// otherwise add nodes until placing them takes longer (6 s for 4,000, and four times that for twice as many) than
+	// anyone waits.
+	maxRows = 4096
+)
 
 // Handler answers /1/lb/nodes, /1/lb/stats and /1/lb/dash as fnlb does: JSON and a line end, without a Content-Type of
 // its own (net/http finds text/plain in it). What fnlb does not know is a 404 with a message.
@@ -43,7 +51,7 @@ func (l *LB) nodes(w http.ResponseWriter, r *http.Request) {
 			Nodes map[string]string `json:"nodes"`
 		}{l.states()})
 	case http.MethodPut:
-		l.change(w, r, l.o.Table.Add, "node added")
+		l.change(w, r, l.add, "node added")
 	case http.MethodDelete:
 		l.change(w, r, l.o.Table.Remove, "node deleted")
 	}
@@ -74,6 +82,14 @@ func (l *LB) change(w http.ResponseWriter, r *http.Request, do func(context.Cont
 		l.o.Log.Warn("a change of the table takes effect at the next look", "error", err)
 	}
 	say(w, http.StatusOK, done)
+}
+
+// add adds a node unless the table, as last read, has enough.
+func (l *LB) add(ctx context.Context, node string) error {
+	if rows := *l.rows.Load(); len(rows) >= maxRows && !slices.Contains(rows, node) {
+		return fmt.Errorf("the table has %d nodes; delete some first", len(rows))
+	}
+	return l.o.Table.Add(ctx, node)
 }
 
 func say(w http.ResponseWriter, status int, msg string) {

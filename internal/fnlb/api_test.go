@@ -1,6 +1,7 @@
 package fnlb
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -107,6 +108,33 @@ func TestAChangeReachesTheBalancerAtOnceAndGarbageStaysOffline(t *testing.T) {
 	ask(t, lb.Handler(), "DELETE", "/1/lb/nodes", `{"node":"a:1"}`)
 	if ids := b.last(t); len(ids) != 0 {
 		t.Errorf("after the delete the balancer was told %q", ids)
+	}
+}
+
+func TestWhoMayCallCannotFillTheTableWithoutEnd(t *testing.T) {
+	b := new(balancer)
+	for i := range maxRows {
+		b.table.rows = append(b.table.rows, fmt.Sprintf("10.0.%d.%d:80", i/256, i%256))
+	}
+	lb := b.lb(t)
+	if _, err := lb.Begin(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	put := func(node string) (int, string) {
+		status, _, body := ask(t, lb.Handler(), "PUT", "/1/lb/nodes", `{"node":"`+node+`"}`)
+		return status, body
+	}
+	if status, body := put("10.1.0.0:80"); status != 500 || body != `{"msg":"the table has 4096 nodes; delete some first"}`+"\n" || len(b.table.rows) != maxRows {
+		t.Errorf("one more: %d %s", status, body)
+	}
+	if status, body := put("10.0.0.7:80"); status != 200 {
+		t.Errorf("one that is there: %d %s", status, body)
+	}
+	if status, _, body := ask(t, lb.Handler(), "DELETE", "/1/lb/nodes", `{"node":"10.0.0.7:80"}`); status != 200 {
+		t.Fatalf("delete: %d %s", status, body)
+	}
+	if status, body := put("10.1.0.0:80"); status != 200 {
+		t.Errorf("one in place of another: %d %s", status, body)
 	}
 }
 

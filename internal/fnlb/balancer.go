@@ -126,12 +126,10 @@ func (l *LB) listing(rows []string) roost.Listing {
 	kept := slices.Clone(rows)
 	l.rows.Store(&kept)
 	list := roost.Listing{Source: roost.Source{Kind: "lb_nodes"}, Pool: Pool, Nodes: []roost.Node{}}
+	known := make(map[roost.NodeID]bool, len(rows))
 	for _, row := range rows {
-		n, err := l.o.Node(row)
-		if err != nil {
-			continue
-		}
-		if !slices.ContainsFunc(list.Nodes, func(o roost.Node) bool { return o.ID == n.ID }) {
+		if n, err := l.o.Node(row); err == nil && !known[n.ID] {
+			known[n.ID] = true
 			list.Nodes = append(list.Nodes, n)
 		}
 	}
