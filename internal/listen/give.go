@@ -28,7 +28,7 @@ type Gift struct {
 func (in *Inherited) Give(open []Socket) (*Gift, error) {
 	g := &Gift{}
 	var what []given
-	for _, s := range open {
+	for i, s := range open {
 		for _, ln := range sockets([]net.Listener{s.Listener}) {
 			f, err := duplicate(ln, s.Address)
 			if err != nil {
@@ -37,7 +37,7 @@ func (in *Inherited) Give(open []Socket) (*Gift, error) {
 			}
 			g.Files = append(g.Files, f)
 			g.ours = append(g.ours, ln)
-			what = append(what, given{Address: s.Address, Foreign: in.foreign(ln)})
+			what = append(what, given{Address: s.Address, Listener: i, Foreign: in.foreign(ln)})
 		}
 	}
 	text, err := json.Marshal(what)

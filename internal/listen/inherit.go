@@ -37,8 +37,9 @@ type heir struct {
 
 // given is what the process before says of one socket.
 type given struct {
-	Address string `json:"address"`           // as it was configured; "" from systemd
-	Foreign bool   `json:"foreign,omitempty"` // the path of a unix socket is its maker's to remove, never ours
+	Address  string `json:"address"`            // as it was configured; "" from systemd
+	Listener int    `json:"listener,omitempty"` // which one: two may have port 0, and one may have several sockets
+	Foreign  bool   `json:"foreign,omitempty"`  // the path of a unix socket is its maker's to remove, never ours
 }
 
 // Inherit takes over the sockets that this process was started with, and clears the environment of them, so that no child
@@ -132,14 +133,8 @@ func (in *Inherited) Open(address string) (net.Listener, error) {
 	if in == nil {
 		return Open(address)
 	}
-	free := slices.DeleteFunc(slices.Clone(in.sockets), func(h *heir) bool { return h.claimed })
-	mine := slices.DeleteFunc(slices.Clone(free), func(h *heir) bool { return h.Address != address })
-	if len(mine) == 0 {
-		m := mean(address)
-		mine = slices.DeleteFunc(free, func(h *heir) bool { return !m.is(h.ln.Addr()) })
-	}
 	var lns []net.Listener
-	for _, h := range mine {
+	for _, h := range in.meant(address) {
 		h.claimed = true
 		lns = append(lns, h.ln)
 	}
@@ -147,6 +142,25 @@ func (in *Inherited) Open(address string) (net.Listener, error) {
 		return OpenBeside(address, in.listeners(), nil)
 	}
 	return together(lns), nil
+}
+
+// meant are the sockets that nobody has claimed and that are meant for address.
+func (in *Inherited) meant(address string) (mine []*heir) {
+	for _, h := range in.sockets {
+		if !h.claimed && h.Address == address && (mine == nil || h.Listener == mine[0].Listener) {
+			mine = append(mine, h)
+		}
+	}
+	if mine != nil {
+		return mine
+	}
+	m := mean(address)
+	for _, h := range in.sockets {
+		if !h.claimed && m.is(h.ln.Addr()) {
+			mine = append(mine, h)
+		}
+	}
+	return mine
 }
 
 func (in *Inherited) listeners() []net.Listener {

@@ -255,8 +255,10 @@ func TestWithoutAnInheritanceAddressesAreOpened(t *testing.T) {
 }
 
 func TestASocketIsKnownByTheTextItWasGivenWith(t *testing.T) {
-	one, two := open(t, "127.0.0.1:0"), open(t, "127.0.0.1:0")
-	gift, err := (*Inherited)(nil).Give([]Socket{{"localhost:0", one}, {":0", two}})
+	one, two, three, four := open(t, "127.0.0.1:0"), open(t, "127.0.0.1:0"), open(t, "127.0.0.1:0"), open(t, "127.0.0.1:0")
+	both := newSeveral([]net.Listener{three, four})
+	defer both.Close()
+	gift, err := (*Inherited)(nil).Give([]Socket{{"localhost:0", one}, {":0", two}, {":0", both}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,10 +268,10 @@ func TestASocketIsKnownByTheTextItWasGivenWith(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), heiress+`=[":0","localhost:0"]`, gift.Env)
+	cmd.Env = append(os.Environ(), heiress+`=[":0","localhost:0",":0"]`, gift.Env)
 	cmd.ExtraFiles = gift.Files
 	out, err := cmd.CombinedOutput()
-	if want := ":0 is " + two.Addr().String() + "\nlocalhost:0 is " + one.Addr().String() + "\n"; err != nil || string(out) != want {
+	if want := ":0 is " + bound(two) + "\nlocalhost:0 is " + bound(one) + "\n:0 is " + bound(both) + "\n"; err != nil || string(out) != want {
 		t.Errorf("%v: %s, want %s", err, out, want)
 	}
 	// All duplicates of a socket are blocking together, and ours would hang in accept.
