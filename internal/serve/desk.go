@@ -13,40 +13,48 @@ import (
 	"roost/internal/store"
 )
 
-// turn is taken by whoever changes what is served: a change, a listing, a reload, an upgrade, the end. One at a time.
+// turn is taken by whoever changes what is served: the start, a change, a listing, a reload, an upgrade, the end. One at a
+// time.
 type turn chan struct{}
 
-func (t turn) take(ctx context.Context) error {
+func (t turn) give() { <-t }
+
+// begin takes the turn, unless nothing may be changed now.
+func (b *Balancer) begin(ctx context.Context) error {
+	if err := b.away(); err != nil {
+		return err
+	}
+	return b.await(ctx)
+}
+
+// await takes the turn. An upgrade under way is waited for: it may fail. Nobody waits for a turn that is not given any more.
+func (b *Balancer) await(ctx context.Context) error {
 	select {
-	case t <- struct{}{}:
-		return nil
+	case b.turn <- struct{}{}:
+		err := b.away()
+		if err != nil { // since we began to wait
+			b.turn.give()
+		}
+		return err
+	case <-b.handed:
+		return errHanded
+	case <-b.ending.Done():
+		return errEnding
 	case <-ctx.Done():
 		return fmt.Errorf("wait for another change: %w", context.Cause(ctx))
 	}
 }
 
-func (t turn) give() { <-t }
-
-// begin takes the turn, unless nothing may be changed any more.
-func (b *Balancer) begin(ctx context.Context) error {
-	if err := b.away(); err != nil {
-		return err
-	}
-	if err := b.turn.take(ctx); err != nil {
-		return err
-	}
-	if err := b.away(); err != nil { // since we began to wait
-		b.turn.give()
-		return err
-	}
-	return nil
-}
+var (
+	errEnding = &roost.ChangeError{Code: roost.CodeEnding, Text: "this balancer is draining and takes no changes any more"}
+	errHanded = &roost.ChangeError{Code: roost.CodeEnding, Text: "another process serves in the place of this one: ask again"}
+)
 
 // away says why nothing may be changed here now, or nil.
 func (b *Balancer) away() error {
 	switch {
 	case b.draining.Load():
-		return &roost.ChangeError{Code: roost.CodeEnding, Text: "this balancer is draining and takes no changes any more"}
+		return errEnding
 	case b.upgrading.Load():
 		return &roost.ChangeError{Code: roost.CodeEnding, Text: "an upgrade is under way: ask again in a moment"}
 	}

@@ -81,25 +81,26 @@ func (b *Balancer) installDoors(n *next) {
 		}
 		b.log.Info("admin listening", "address", d.ln.Addr().String())
 		d.stop = b.support.start("admin", func(ctx context.Context) error {
-			return b.admin.Serve(ctx, d.ln, admin.Door{Token: d.token, TLS: d.secrecy.conf})
+			err := b.admin.Serve(ctx, d.ln, admin.Door{Token: d.token, TLS: d.secrecy.conf})
+			if err != nil && ctx.Err() != nil { // somebody did not finish what they asked; that ends no balancer
+				b.log.Warn("an admin listener was cut off", "error", err)
+				return nil
+			}
+			return err
 		})
 	}
-	for _, d := range b.doors {
-		if !slices.Contains(n.doors, d) {
-			d.stop() // whoever asked for this reload by it gets the answer
-			d.secrecy.use(nil, nil)
-		}
-	}
+	closeDoors(slices.DeleteFunc(b.doors, func(d *door) bool { return slices.Contains(n.doors, d) }))
 	b.doors = n.doors
 }
 
-// closeDoors lets nobody in any more, and waits until that is so. Requests under way finish.
-func (b *Balancer) closeDoors() {
-	for _, d := range b.doors {
+// closeDoors lets nobody in any more, and waits until that is so. Requests under way finish: whoever asked for a reload, or
+// an upgrade, by one of them gets the answer.
+func closeDoors(doors []*door) {
+	for _, d := range doors {
 		d.stop()
 		<-d.ln.closed
+		d.secrecy.end()
 	}
-	b.doors = nil
 }
 
 // adminToken is what the admin listener asks for.

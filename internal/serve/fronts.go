@@ -23,18 +23,25 @@ type front struct {
 	retired bool
 }
 
-// closing tells when a listener was closed.
+// closing tells when a listener was first asked to accept, and when it was closed.
 type closing struct {
 	net.Listener
-	once   sync.Once
-	closed chan struct{}
+	asking, ending sync.Once
+	asked, closed  chan struct{}
 }
 
-func newClosing(ln net.Listener) *closing { return &closing{Listener: ln, closed: make(chan struct{})} }
+func newClosing(ln net.Listener) *closing {
+	return &closing{Listener: ln, asked: make(chan struct{}), closed: make(chan struct{})}
+}
+
+func (c *closing) Accept() (net.Conn, error) {
+	c.asking.Do(func() { close(c.asked) })
+	return c.Listener.Accept()
+}
 
 func (c *closing) Close() error {
 	err := c.Listener.Close()
-	c.once.Do(func() { close(c.closed) })
+	c.ending.Do(func() { close(c.closed) })
 	return err
 }
 
@@ -80,7 +87,7 @@ func (b *Balancer) install(n *next) {
 
 	b.logs.use(n.cfg.Log)
 	if n.access != nil {
-		b.access.use(n.access, b.support)
+		b.access.use(n.access, b.support, b.log)
 	}
 	for i, f := range n.fronts {
 		f.secrecy.use(n.shown[i], b.follow)
@@ -118,7 +125,8 @@ func (b *Balancer) follow(c *listen.Certs) (forget func()) {
 	return b.support.start("certificates", c.Run)
 }
 
-// serve takes traffic from f until it is retired and its last connection has ended.
+// serve takes traffic from f until it is retired and its last connection has ended. It returns once that has begun, or else
+// the engine would not know yet what it is to retire.
 func (b *Balancer) serve(f *front) {
 	b.traffic.start("listener "+f.conf.Name, func(ctx context.Context) error {
 		err := b.engine.Serve(ctx, f.ln, f.id, f.secrecy.conf)
@@ -129,8 +137,12 @@ func (b *Balancer) serve(f *front) {
 		}
 		b.mu.Unlock()
 		if retired {
-			f.secrecy.use(nil, nil)
+			f.secrecy.end()
 		}
 		return err
 	})
+	select {
+	case <-f.ln.asked:
+	case <-f.ln.closed: // it ends already
+	}
 }

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -19,16 +20,59 @@ type logHandler struct {
 	with []func(slog.Handler) slog.Handler // what With added to it, in order
 }
 
-// lines lets one line through at a time, whichever handler wrote it.
+// lines lets one line through at a time, whichever handler wrote it, and whoever reads them holds nobody up: standard error
+// may be a pipe that is full because its reader stands still, and health, changes and the end of the balancer all log. While
+// one line is not taken, those that follow are dropped and counted.
 type lines struct {
-	mu sync.Mutex // guards w
-	w  io.Writer
+	w    io.Writer
+	mu   sync.Mutex      // guards the two below, and w as long as nothing is late
+	late <-chan struct{} // closed when a line that was not waited for any longer is written; nil: there is none
+	lost int             // lines since then
 }
+
+// lineLimit is how long a line may take. A disk that writes at all takes milliseconds.
+const lineLimit = time.Second
 
 func (l *lines) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.w.Write(b)
+	if l.stuck() {
+		l.lost++
+		return len(b), nil
+	}
+	line, done := bytes.Clone(b), make(chan struct{})
+	go func() { // a system's write cannot be called off; one that never ends is left to the end of the process
+		defer close(done)
+		l.w.Write(line) // there is nowhere to tell that a log cannot be written
+	}()
+	limit := time.NewTimer(lineLimit)
+	defer limit.Stop()
+	select {
+	case <-done:
+	case <-limit.C:
+		l.late = done
+	}
+	return len(b), nil
+}
+
+// stuck tells whether a line is still not written. mu is held.
+func (l *lines) stuck() bool {
+	select {
+	case <-l.late:
+		l.late = nil
+	default:
+	}
+	return l.late != nil
+}
+
+// missing says, once lines are written again, how many were not, and forgets it.
+func (l *lines) missing() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.stuck() {
+		n, l.lost = l.lost, 0
+	}
+	return n
 }
 
 // newLogHandler writes to w, as use says. It is used once before anything is logged.
@@ -59,6 +103,11 @@ func (h *logHandler) Enabled(ctx context.Context, l slog.Level) bool {
 
 func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
 	to := *h.now.Load()
+	if n := h.to.missing(); n > 0 {
+		lost := slog.NewRecord(r.Time, slog.LevelWarn, "lines of this log are lost: nobody took them in time", 0)
+		lost.Add("lines", n)
+		to.Handle(ctx, lost)
+	}
 	for _, add := range h.with {
 		to = add(to)
 	}
@@ -89,9 +138,14 @@ type accessLog struct {
 const lateLines = time.Second
 
 // use writes to l from now on.
-func (a *accessLog) use(l *access.Log, g *group) {
+func (a *accessLog) use(l *access.Log, g *group, log *slog.Logger) {
 	old, stop := a.now.Swap(l), a.stop
-	a.stop = g.start("access log", l.Run)
+	a.stop = g.start("access log", func(ctx context.Context) error {
+		if err := l.Run(ctx); err != nil { // lines are lost; that ends no balancer, and makes no end a failure
+			log.Warn("the access log did not end well", "error", err)
+		}
+		return nil
+	})
 	if old == nil {
 		return
 	}

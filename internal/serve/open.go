@@ -75,6 +75,7 @@ func openWith(cfg *roost.Config, o Options, open func(path string) (store.Store,
 		b.log.Warn("an inherited socket is not in the configuration, and was closed", "socket", rest)
 	}
 	b.first = first
+	b.turn <- struct{}{} // until it is served
 	return b, nil
 }
 

@@ -33,7 +33,11 @@ const (
 // Reload reads the configuration again and serves by it, or with dry only says what that would change. A configuration with
 // any mistake changes nothing. A file that says what is in use already is left alone when by is ByFile.
 func (b *Balancer) Reload(ctx context.Context, by string, dry bool) api.Reload {
-	if err := b.begin(ctx); err != nil {
+	begin := b.await // a signal is not sent twice, and a file does not change again: an upgrade that may yet fail is waited for
+	if by == byAPI {
+		begin = b.begin
+	}
+	if err := begin(ctx); err != nil {
 		if by != ByFile { // nobody asked
 			b.log.Warn("reload refused", "by", by, "error", err)
 		}
@@ -203,12 +207,7 @@ func about(m roost.Mistake) []any {
 
 // watch reloads when the configuration, or a file that it names, changes.
 func (b *Balancer) watch(ctx context.Context) error {
-	return watch.New(b.log).Run(ctx, func() []string { return b.config().Files }, func() {
-		if b.turn.take(ctx) == nil { // nobody tells twice: an upgrade that may yet fail is waited for
-			b.turn.give()
-			b.Reload(ctx, ByFile, false)
-		}
-	})
+	return watch.New(b.log).Run(ctx, func() []string { return b.config().Files }, func() { b.Reload(ctx, ByFile, false) })
 }
 
 // tellSystemd notes that the service manager could not be told something, which changes nothing else.

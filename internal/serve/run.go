@@ -50,10 +50,9 @@ func (b *Balancer) start() error {
 		return err
 	}
 	b.o.Inherited.Own()
-	b.turn <- struct{}{} // who comes in by the first door, and changes something, waits until all are open
 	b.install(b.first)
-	b.turn.give()
 	b.first = nil
+	b.turn.give() // which Open took: who changes something before all is open waits until it is
 	if b.watches {
 		b.support.start("configuration files", b.watch)
 	}

@@ -85,3 +85,10 @@ func (s *secrecy) use(n *shown, follow func(*listen.Certs) (forget func())) {
 		before.forget()
 	}
 }
+
+// end ends following the files, when the socket closes. What is shown stays, for connections that it still gave.
+func (s *secrecy) end() {
+	if n := s.now(); n != nil {
+		n.forget()
+	}
+}

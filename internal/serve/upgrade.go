@@ -36,7 +36,8 @@ func (b *Balancer) Upgrade(ctx context.Context) (api.Upgrade, error) {
 	// From here on the turn is never given: nothing changes in this process any more.
 	b.tellSystemd(systemd.MainPID(child.PID))
 	left := b.open()
-	b.closeDoors()
+	closeDoors(b.doors)
+	b.doors = nil
 	close(b.handed)
 	b.support.start("new process", func(ctx context.Context) error {
 		select {
