@@ -12,7 +12,9 @@ import (
 // Those who accept in a loop, until it fails, do so within microseconds.
 const heldLimit = time.Second
 
-// several accepts from several sockets as from one. Its goroutines, one for each, end with Close.
+// several accepts from several sockets as from one. Its goroutines, one for each, end with Close, or, when they hold what
+// somebody may still ask for, within heldLimit. Close does not wait for that: whoever closes may hold a lock which the one
+// who accepts needs, as the engine does.
 type several struct {
 	lns      []net.Listener
 	accepted chan result
@@ -67,9 +69,7 @@ func newSeveral(lns []net.Listener) *several {
 	}()
 	s.close = sync.OnceValue(func() error {
 		close(s.closing)
-		err := closeAll(lns)
-		<-s.ended
-		return err
+		return closeAll(lns)
 	})
 	return s
 }
