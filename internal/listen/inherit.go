@@ -12,7 +12,7 @@ import (
 	"syscall"
 )
 
-// Variable is the environment variable in which a process gives its sockets to the next ([Give]): a JSON array of
+// Variable is the environment variable in which a process gives its sockets to the next ([Inherited.Give]): a JSON array of
 // objects, one for each descriptor from 3 on. Versions of Roost meet in it: fields may be added to the objects, none
 // may change.
 const Variable = "ROOST_LISTENERS"
