@@ -192,6 +192,8 @@ func TestTheTableOfNodesIsSharedAndSurvives(t *testing.T) {
 	awaitLine(t, lb1, "msg=listening")
 	nodesAre(t, one, fmt.Sprintf(`{"nodes":{%q:"online",%q:"online"}}`, first(a.addr, b.addr), second(a.addr, b.addr)))
 	for _, lb := range []*child{lb1, lb2} {
+		lb.signal(t, syscall.SIGHUP) // ends nothing
+		awaitLine(t, lb, "reload failed")
 		lb.signal(t, syscall.SIGTERM)
 		if code := lb.wait(t, patience); code != 0 {
 			t.Errorf("exit code %d", code)

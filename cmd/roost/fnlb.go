@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 
@@ -55,6 +56,8 @@ func fnlbCommand() *cobra.Command {
 
 func runFnlb(ctx context.Context, f fnlb.Flags, ignored []string, stderr io.Writer) (err error) {
 	level := logrusLevel(os.Getenv("LOG_LEVEL"))
+	signals := listenToSignals() // SIGHUP must not end it; there is no file to read again, and the log says so
+	defer signal.Stop(signals)
 	var threshold slog.Level
 	if err := threshold.UnmarshalText([]byte(level)); err != nil {
 		return fmt.Errorf("LOG_LEVEL: %w", err)
@@ -128,7 +131,7 @@ func runFnlb(ctx context.Context, f fnlb.Flags, ignored []string, stderr io.Writ
 			ended <- err
 		}()
 	}
-	err = b.Run(outer)
+	err = steer(outer, b, signals)
 	cancel()
 	for range parts {
 		err = errors.Join(err, <-ended)
