@@ -19,6 +19,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"roost"
@@ -27,14 +28,19 @@ import (
 // MaxFile bounds a configuration file: a thousand routes and ten thousand nodes take a quarter of it.
 const MaxFile = 4 << 20
 
+// readTimeout bounds the wait for a configuration that another process writes into a pipe.
+const readTimeout = 10 * time.Second
+
 // Load reads a configuration file. The error says that the file cannot be read; what is wrong inside it is in the
 // diagnostics, and then the configuration is nil.
 func Load(path string) (*roost.Config, Diagnostics, error) {
-	f, err := os.Open(path)
+	// A pipe may stand there, as of a shell's <(...). One that nobody writes to must not hold up a balancer that runs.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read configuration: %w", err)
 	}
 	defer f.Close()
+	f.SetReadDeadline(time.Now().Add(readTimeout)) // fails for a file, which does not need it
 	text, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
 	if err != nil {
 		return nil, nil, fmt.Errorf("read configuration: %w", err)

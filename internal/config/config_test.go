@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -260,4 +262,26 @@ func many(n int, format string) string {
 		fmt.Fprintf(&b, format, i)
 	}
 	return b.String()
+}
+
+func TestAPipeIsReadAndOneThatNobodyWritesToHoldsNobodyUp(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "roost.yaml")
+	if err := syscall.Mkfifo(name, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if cfg, ds, err := Load(name); cfg != nil || err == nil && !ds.Failed() {
+		t.Errorf("without a writer: %v, %v, %v", cfg, ds, err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	go func() {
+		io.WriteString(w, "pools: { fn: { nodes: [ 'a:1' ] } }\n")
+		w.Close()
+	}()
+	if cfg, ds, err := Load(fmt.Sprintf("/dev/fd/%d", r.Fd())); cfg == nil || err != nil { // as a shell's <(...)
+		t.Errorf("with a writer: %v, %v", ds, err)
+	}
 }
