@@ -113,6 +113,7 @@ func serveCommand() *cobra.Command {
 		}
 		signals := listenToSignals()
 		defer signal.Stop(signals)
+		defer outliveReaders()()
 		parent := upgrade.FromParent()
 		err := s.serve(cmd, o, parent, signals)
 		if err != nil && err.Error() != "" { // else the diagnostics on standard error say it
@@ -155,6 +156,14 @@ func listenToSignals() chan os.Signal {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1)
 	return signals
+}
+
+// outliveReaders keeps what serves alive when whoever read its standard output or error has gone: lines are lost then, and
+// traffic goes on. Without it SIGPIPE ends the program, as it should end one that was asked something.
+func outliveReaders() (stop func()) {
+	gone := make(chan os.Signal, 1) // the failed write says it all
+	signal.Notify(gone, syscall.SIGPIPE)
+	return func() { signal.Stop(gone) }
 }
 
 // steer runs b until ctx ends, and does what signals say. The first one that ends the program ends ctx, in main; the second

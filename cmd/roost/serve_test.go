@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"regexp"
@@ -115,4 +117,33 @@ func TestSignalsReloadReopenTheLogAndCutADrainShort(t *testing.T) {
 		t.Error("the request that was cut off was answered")
 	}
 	stderr.await(`drain deadline passed`)
+}
+
+func TestABalancerOutlivesWhoeverReadItsLog(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	cmd := exec.Command(self, "serve", "--listen", "127.0.0.1:0", "--nodes", "127.0.0.1:1", "--state", "off", "--admin", "off")
+	cmd.Args[0], cmd.Stderr = "roost", w // see TestMain
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill() // fails when it has ended
+	w.Close()
+	stderr := bufio.NewScanner(r)
+	for addr := regexp.MustCompile(`msg=listening listener=web address=`); stderr.Scan() && !addr.Match(stderr.Bytes()); {
+	}
+	r.Close()
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil { // which it tells
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
 }
