@@ -167,8 +167,12 @@ func (a *accessLog) dropped() uint64 { return a.past.Load() + a.now.Load().Dropp
 
 // ReopenLogs opens the access log by its name again, after it was rotated.
 func (b *Balancer) ReopenLogs() {
+	l := b.access.now.Load()
+	if l == nil {
+		return // the start is not over: it has just been opened
+	}
 	b.log.Info("opening the access log again", "file", b.config().Log.Access)
-	b.access.now.Load().Reopen()
+	l.Reopen()
 }
 
 // closeLog closes a log that was opened and is not going to be used.

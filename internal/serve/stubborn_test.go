@@ -138,10 +138,11 @@ func TestAListenerThatIsRetiredAsSoonAsItIsServedIsClosed(t *testing.T) {
 	}
 }
 
-func TestASignalBeforeTheStartIsOverIsWaitedWithAndDoesNoHarm(t *testing.T) {
+func TestSignalsBeforeTheStartIsOverDoNoHarm(t *testing.T) {
 	node, _ := echo(t, "n")
 	signalled := make(chan api.Reload, 1)
 	h := build(t, fmt.Sprintf("listeners: { web: { address: \"127.0.0.1:0\" } }\npools: { fn: { nodes: [ %s ] } }\n", node), houseOptions{before: func(b *Balancer) {
+		b.ReopenLogs()
 		ended, end := context.WithCancel(t.Context())
 		end()
 		if r := b.Reload(ended, BySignal, false); r.OK || !strings.Contains(r.Errors[0].Message, "wait for another change") {

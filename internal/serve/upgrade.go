@@ -42,7 +42,11 @@ func (b *Balancer) Upgrade(ctx context.Context) (api.Upgrade, error) {
 	b.support.start("new process", func(ctx context.Context) error {
 		select {
 		case <-child.Ended():
-			b.log.Error("the new process has ended; nobody takes new connections", "pid", child.PID, "error", child.Err())
+			if err := child.Err(); err != nil {
+				b.log.Error("the new process has ended; nobody takes new connections", "pid", child.PID, "error", err)
+			} else { // it was told to, or was upgraded itself
+				b.log.Info("the new process has ended", "pid", child.PID)
+			}
 		case <-ctx.Done():
 		}
 		return nil

@@ -264,3 +264,24 @@ func TestInheritedSocketsAreServedAndThoseThatNobodyWantsAreNamedAndClosed(t *te
 		t.Errorf("end: %v", err)
 	}
 }
+
+func TestANewProcessThatEndsAsItShouldIsNoAlarm(t *testing.T) {
+	node, _ := echo(t, "n")
+	web := freeAddr(t)
+	h := upgradable(t, fmt.Sprintf("listeners: { web: { address: %q } }\npools: { fn: { nodes: [ %s ], health: { probe: none } } }\n", web, node))
+	dial(t, web).upgrade("/ws") // keeps the old process
+	up, err := h.Upgrade(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, _ := dial(t, web).get("/x"); body != "n /x" { // it listens to signals
+		t.Errorf("the new process: %q", body)
+	}
+	if err := syscall.Kill(up.PID, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	h.log.await(0, "the new process has ended")
+	if strings.Contains(h.log.String(), "nobody takes new connections") {
+		t.Error("an error is told")
+	}
+}
