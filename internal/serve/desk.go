@@ -17,6 +17,16 @@ import (
 // time.
 type turn chan struct{}
 
+// try takes the turn if nobody has it.
+func (t turn) try() bool {
+	select {
+	case t <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
 func (t turn) give() { <-t }
 
 // begin takes the turn, unless nothing may be changed now.
@@ -90,8 +100,11 @@ func (b *Balancer) Change(ctx context.Context, c roost.Change, ifRev *uint64) (a
 // a restart moves no key.
 func (b *Balancer) put(next *roost.Edits) error {
 	err := b.keeper.save(b.edits, next)
-	if errors.Is(err, store.Conflict) {
-		return b.adopt()
+	if errors.Is(err, store.Conflict) { // it was made without knowing of another
+		if err := b.adopt(); err != nil {
+			return err
+		}
+		return moved(b.edits.Rev)
 	}
 	if err != nil {
 		return &roost.ChangeError{Code: roost.CodeStoreAway, Text: err.Error()}
@@ -113,18 +126,35 @@ func (b *Balancer) edit(e *roost.Edits) error {
 	return nil
 }
 
-// adopt takes what somebody else put into our store, and refuses the change that was made without knowing it.
+// adopt serves by what the store holds, whoever put it there.
 func (b *Balancer) adopt() error {
 	theirs, err := b.keeper.load()
 	if err != nil {
 		return &roost.ChangeError{Code: roost.CodeStoreAway, Text: err.Error()}
 	}
-	b.log.Warn("another process changed the store; its changes are taken", "revision", theirs.Rev)
+	served := b.edited.Load().Rev
+	if theirs.Rev == served { // it was only seen before it was served
+		return nil
+	}
 	if err := b.edit(theirs); err != nil {
 		return &roost.ChangeError{Code: roost.CodeStoreAway, Text: "another process put changes into the store that cannot be used: " + err.Error()}
 	}
 	b.edits = theirs
-	return moved(theirs.Rev)
+	b.log.Warn("the store holds other changes than were served; they are taken", "served", served, "revision", theirs.Rev)
+	return nil
+}
+
+// reconcile is given what a check found in the store. What is not served by then was put there by another process, by
+// whoever restored a backup, or by a call that seemed to fail: a restart must not be what brings it to light.
+func (b *Balancer) reconcile(found *roost.Edits) {
+	served := b.edited.Load()
+	if served == nil || found.Rev == served.Rev || b.away() != nil || !b.turn.try() {
+		return // it starts or ends, or whoever has the turn is about to serve it: the next check sees
+	}
+	defer b.turn.give()
+	if err := b.adopt(); err != nil {
+		b.log.Warn("the store holds other changes than are served", "served", served.Rev, "revision", found.Rev, "error", err)
+	}
 }
 
 // takeBack puts the edits before, under a new revision, in place of those that control refused: the store must not hold

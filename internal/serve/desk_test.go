@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -167,6 +168,36 @@ func TestWhatAnotherProcessPutIntoTheStoreIsTakenAndTheChangeRefused(t *testing.
 	}
 	if rev := h.change(roost.SetHomes{Pool: "fn", Homes: 1}); rev != 2 {
 		t.Errorf("after another look: revision %d", rev)
+	}
+}
+
+// mute carries the first change out and says that it failed.
+type mute struct {
+	*keeping
+	said atomic.Bool
+}
+
+func (m *mute) Save(ctx context.Context, before, after *roost.Edits) error {
+	if err := m.keeping.Save(ctx, before, after); err != nil || m.said.Swap(true) {
+		return err
+	}
+	return &store.Error{Kind: store.Unavailable, Store: "/x/roost.db", Err: errors.New("no answer")}
+}
+
+func TestAChangeThatOnlySeemedToFailIsServedWithoutARestart(t *testing.T) {
+	a, _ := echo(t, "a")
+	h := build(t, fmt.Sprintf(onePool, a), houseOptions{store: &mute{keeping: newKeeping()},
+		before: func(b *Balancer) { b.keeper.every = 10 * time.Millisecond }})
+	if _, err := h.Change(t.Context(), roost.SetHomes{Pool: "fn", Homes: 2}, nil); code(err) != roost.CodeStoreAway {
+		t.Fatalf("change: %v", err)
+	}
+	h.await("what the store holds is served", func(s roost.Status) bool { return s.Revision == 1 && s.Pools[0].Homes == 2 })
+	h.log.await(0, "the store holds other changes than were served")
+	if rev := h.change(roost.SetHomes{Pool: "fn", Homes: 2}); rev != 1 {
+		t.Errorf("asked for again, it is revision %d", rev)
+	}
+	if n := strings.Count(h.log.String(), "the store holds other changes"); n != 1 {
+		t.Errorf("it was told %d times", n)
 	}
 }
 

@@ -30,8 +30,9 @@ const (
 type keeper struct {
 	store store.Store
 	log   *slog.Logger
-	every time.Duration // checkEvery
-	wake  chan struct{} // once when a table waits
+	every time.Duration      // checkEvery
+	wake  chan struct{}      // once when a table waits
+	found func(*roost.Edits) // is given what each check has read; nil: nobody asks
 
 	mu      sync.Mutex                    // guards all below
 	waiting map[roost.PoolID]*roost.Table // not stored yet: the latest of each pool, so this cannot grow
@@ -84,15 +85,20 @@ func (k *keeper) check() {
 	if paused {
 		return
 	}
-	err := k.do(func(ctx context.Context) error {
-		_, err := k.store.Load(ctx)
+	var found *roost.Edits
+	err := k.do(func(ctx context.Context) (err error) {
+		found, err = k.store.Load(ctx)
 		if err == nil && failing && t != nil {
 			err = k.store.SaveTable(ctx, t.Pool, place.Encode(t))
 		}
 		return err
 	})
-	if err == nil {
-		k.storeTables()
+	if err != nil {
+		return
+	}
+	k.storeTables()
+	if k.found != nil {
+		k.found(found)
 	}
 }
 

@@ -61,6 +61,7 @@ func openWith(cfg *roost.Config, o Options, open func(path string) (store.Store,
 		s, err := open(cfg.Store)
 		if err == nil {
 			b.keeper = newKeeper(s, b.log)
+			b.keeper.found = b.reconcile
 			first.opened = append(first.opened, func() { s.Close() })
 			err = b.restore()
 		}
