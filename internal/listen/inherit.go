@@ -25,7 +25,10 @@ const maxInherited = 1024
 
 // Inherited are the listening sockets that this process was started with, by systemd's socket activation or by the
 // process that it replaces. A nil *Inherited has none. It is not for concurrent use.
-type Inherited struct{ sockets []*heir }
+type Inherited struct {
+	sockets []*heir
+	left    []string // paths of unix sockets that nobody asked for, and that are ours to remove
+}
 
 // heir is one inherited socket.
 type heir struct {
@@ -183,6 +186,9 @@ func (in *Inherited) CloseRest() []string {
 		}
 		h.ln.Close()
 		name := h.ln.Addr().String()
+		if h.ln.Addr().Network() == "unix" && !h.Foreign {
+			in.left = append(in.left, name)
+		}
 		if h.name != name {
 			name += " (" + h.name + ")"
 		}
@@ -193,7 +199,8 @@ func (in *Inherited) CloseRest() []string {
 }
 
 // Own is called once this process serves in place of the one before: from now on the paths of the unix sockets that it
-// gave are removed by us, when we close them. Until then they are its own, and a start that fails leaves them alone.
+// gave are removed by us: when we close them, and now those that nobody asked for. Until then they are its own, and a start
+// that fails leaves them alone.
 func (in *Inherited) Own() {
 	if in == nil {
 		return
@@ -203,6 +210,10 @@ func (in *Inherited) Own() {
 			ln.SetUnlinkOnClose(true)
 		}
 	}
+	for _, path := range in.left {
+		os.Remove(path) // one that is gone already is no trouble
+	}
+	in.left = nil
 }
 
 // foreign tells whether the path of a unix socket is another's to remove.

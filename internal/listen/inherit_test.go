@@ -331,6 +331,23 @@ func TestThePathOfAUnixSocketIsRemovedByItsLastOwner(t *testing.T) {
 	if third.Close(); exists() {
 		t.Error("the last owner left the path")
 	}
+
+	fourth := open(t, "unix:"+path)
+	if gift, err = (*Inherited)(nil).Give([]Socket{{"unix:" + path, fourth}}); err != nil {
+		t.Fatal(err)
+	}
+	defer gift.Close()
+	unwanted, err := net.FileListener(gift.Files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	heirs = &Inherited{sockets: []*heir{{given: given{Address: "unix:" + path}, ln: unwanted}}}
+	if heirs.CloseRest(); !exists() {
+		t.Error("a child that does not serve yet removed the path")
+	}
+	if heirs.Own(); exists() {
+		t.Error("the path of a socket that nobody wants any more is left")
+	}
 }
 
 // A path that systemd made is systemd's, however many processes have served it since.
