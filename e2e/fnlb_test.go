@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -199,6 +200,62 @@ func TestTheTableOfNodesIsSharedAndSurvives(t *testing.T) {
 			t.Errorf("exit code %d", code)
 		}
 	}
+}
+
+// TestFnlbIsUpgradedInPlace: the table is a file, and -state gives the command line its socket.
+func TestFnlbIsUpgradedInPlace(t *testing.T) {
+	a, b := newFnNode(t, "a"), newFnNode(t, "b")
+	addr, mgmt, state := freePort(t), freePort(t), shortDir(t)
+	lb := fnlb(t, "-listen", addr, "-mgmt-listen", mgmt, "-state", state, "-db", "sqlite3://"+filepath.Join(state, "fn.db"), "-nodes", a.addr+","+b.addr)
+	awaitLine(t, lb, "msg=listening")
+	curl := program(t, "curl")
+	command(t, patience, "", curl, "-sS", "-X", "DELETE", "-d", `{"node":"`+b.addr+`"}`, mgmt+"/1/lb/nodes")
+	l := startLoad(t, 200, func(ctx context.Context, c *call) {
+		req, err := http.NewRequestWithContext(ctx, "POST", fmt.Sprintf("http://%s/r/app/f%d", addr, c.n%10), strings.NewReader("x"))
+		if err != nil {
+			c.err = err
+			return
+		}
+		req.Close = c.n%2 == 0 // on a connection of its own, or on one that the upgrade ends
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			c.err = err
+			return
+		}
+		c.status = resp.StatusCode
+		resp.Body.Close()
+	})
+	l.begun(t, 50)
+	out, stderr, code := command(t, patience, "", roostBinary(t), "upgrade", "--socket", filepath.Join(state, "roost.sock"), "-o", "json")
+	var up struct{ PID int }
+	if err := json.Unmarshal([]byte(out), &up); code != 0 || err != nil || up.PID == 0 {
+		t.Fatalf("exit code %d %v\n%s%s", code, err, out, stderr)
+	}
+	t.Cleanup(func() { syscall.Kill(up.PID, syscall.SIGKILL) }) // if it did not end below
+	l.begun(t, 200)
+	few := &few{t: t}
+	defer few.close()
+	for _, c := range l.finish(t) {
+		if c.err != nil || c.status != 200 {
+			few.Errorf("%v", c)
+		}
+	}
+	if code := lb.wait(t, patience); code != 0 {
+		t.Errorf("the old process ended with %d", code)
+	}
+	nodesAre(t, mgmt, fmt.Sprintf(`{"nodes":{%q:"online"}}`, a.addr)) // what was deleted stays deleted
+	if b.invoked.Load() == 0 && a.invoked.Load() == 0 {
+		t.Error("nothing was invoked")
+	}
+	if err := syscall.Kill(up.PID, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, patience, func() string {
+		if err := syscall.Kill(up.PID, 0); err == nil {
+			return "the new process lives"
+		}
+		return ""
+	})
 }
 
 // The three requests of today's fn client (0.6.63): it learns where to invoke from an annotation.

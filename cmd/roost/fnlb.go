@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -21,11 +20,12 @@ import (
 	"roost/internal/listen"
 	"roost/internal/serve"
 	"roost/internal/store/sqlstore"
+	"roost/internal/upgrade"
 )
 
 // calledAs is the command that the program's own name stands for: called as fnlb it is fnlb.
 func calledAs(name string, args []string) []string {
-	if strings.TrimSuffix(filepath.Base(name), ".exe") == "fnlb" {
+	if strings.TrimSuffix(filepath.Base(name), ".exe") == "fnlb" && (len(args) == 0 || args[0] != "fnlb") {
 		return append([]string{"fnlb"}, args...)
 	}
 	return args
@@ -58,7 +58,6 @@ func runFnlb(ctx context.Context, f fnlb.Flags, ignored []string, stderr io.Writ
 	level := logrusLevel(os.Getenv("LOG_LEVEL"))
 	signals := listenToSignals() // SIGHUP must not end it; there is no file to read again, and the log says so
 	defer signal.Stop(signals)
-	defer outliveReaders()()
 	var threshold slog.Level
 	if err := threshold.UnmarshalText([]byte(level)); err != nil {
 		return fmt.Errorf("LOG_LEVEL: %w", err)
@@ -67,12 +66,24 @@ func runFnlb(ctx context.Context, f fnlb.Flags, ignored []string, stderr io.Writ
 	for _, name := range ignored {
 		log.Warn("this flag has no effect", "flag", name)
 	}
-	dir, err := os.MkdirTemp("", "fnlb-") // readable by us alone
+	parent := upgrade.FromParent()
+	defer func() {
+		if err != nil {
+			parent.Fail(err)
+		}
+	}()
+	inherited, err := listen.Inherit()
 	if err != nil {
-		return fmt.Errorf("make a directory for sockets: %w", err)
+		return err
 	}
-	defer os.RemoveAll(dir)
-	text, err := f.Config(dir, level)
+
+	dir, done, err := ownDirectory(f.State)
+	if err != nil {
+		return err
+	}
+	defer done()
+	sockets := fnlb.SocketsIn(dir, os.Getpid())
+	text, err := f.Config(sockets, level)
 	if err != nil {
 		return err
 	}
@@ -89,25 +100,32 @@ func runFnlb(ctx context.Context, f fnlb.Flags, ignored []string, stderr io.Writ
 
 	var b *serve.Balancer
 	lb := fnlb.New(fnlb.Options{Table: table, Every: f.HC.Interval, Node: plainNode, Log: log,
-		Listed: func(ctx context.Context, l roost.Listing) error { return b.List(ctx, l) },
+		Listed: func(ctx context.Context, l roost.Listing) error { return unlessEnding(b.List(ctx, l)) },
 		Status: func() roost.Status { return b.Status() }})
-	listing, err := lb.Begin(ctx, f.Nodes)
+	nodes := f.Nodes
+	if parent != nil {
+		nodes = nil // an upgrade is no start: what was deleted since then stays deleted
+	}
+	listing, err := lb.Begin(ctx, nodes)
 	if err != nil {
 		return err
 	}
-	var own, mgmt net.Listener
-	if own, err = fnlb.Own(dir); err != nil {
+	own, err := fnlb.Open(sockets.Own)
+	if err != nil {
 		return err
 	}
 	defer own.Close()
-	if !f.Shared() {
-		if mgmt, err = listen.Open(f.MgmtListen); err != nil {
-			return fmt.Errorf("-mgmt-listen: %w", err)
-		}
-		defer mgmt.Close()
-	}
-	b, err = serve.Open(cfg, serve.Options{Version: version(), LogTo: stderr, Listed: []roost.Listing{listing}, Record: lb.Observe, Drain: f.Shutdown})
+	rewrite, err := fnlb.Open(sockets.Rewrite)
 	if err != nil {
+		return err
+	}
+	defer rewrite.Close()
+	o := serve.Options{Version: version(), LogTo: stderr, Listed: []roost.Listing{listing}, Record: lb.Observe, Drain: f.Shutdown,
+		Inherited: inherited, Parent: parent}
+	if !fnlb.InMemory(f.DB) { // else the new process would not know the nodes that this one was told
+		o.Program = &upgrade.Options{}
+	}
+	if b, err = serve.Open(cfg, o); err != nil {
 		return err
 	}
 
@@ -116,11 +134,8 @@ func runFnlb(ctx context.Context, f fnlb.Flags, ignored []string, stderr io.Writ
 	defer cancel()
 	parts := []func() error{
 		func() error { return lb.Run(inner) },
-		func() error { return fnlb.Serve(inner, own, lb.OwnHandler(dir), log) },
-	}
-	if mgmt != nil {
-		log.Info("management listening", "address", mgmt.Addr().String())
-		parts = append(parts, func() error { return fnlb.Serve(inner, mgmt, lb.Handler(), log) })
+		func() error { return fnlb.Serve(inner, own, lb.Handler(), log) },
+		func() error { return fnlb.Serve(inner, rewrite, fnlb.Rewriter(sockets.Inner, log), log) },
 	}
 	outer, stop := context.WithCancel(ctx)
 	defer stop()
@@ -136,6 +151,32 @@ func runFnlb(ctx context.Context, f fnlb.Flags, ignored []string, stderr io.Writ
 	cancel()
 	for range parts {
 		err = errors.Join(err, <-ended)
+	}
+	return err
+}
+
+// ownDirectory makes the directory for sockets by which the process talks to itself, readable by us alone: below state, so
+// that an upgrade finds it again, else a temporary one.
+func ownDirectory(state string) (dir string, done func(), err error) {
+	if state == "off" {
+		if dir, err = os.MkdirTemp("", "fnlb-"); err != nil {
+			return "", nil, fmt.Errorf("make a directory for sockets: %w", err)
+		}
+		return dir, func() { os.RemoveAll(dir) }, nil
+	}
+	if dir, err = filepath.Abs(filepath.Join(state, "fnlb")); err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("make a directory for sockets: %w", err)
+	}
+	return dir, func() {}, nil
+}
+
+// unlessEnding leaves out that a balancer takes no changes while it ends, or was replaced: that is no fault of the table.
+func unlessEnding(err error) error {
+	if e := (*roost.ChangeError)(nil); errors.As(err, &e) && e.Code == roost.CodeEnding {
+		return nil
 	}
 	return err
 }

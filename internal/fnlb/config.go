@@ -9,48 +9,64 @@ import (
 
 // Names in the configuration that stands behind fnlb's flags.
 const (
-	Pool      = "fn"   // of fn's servers
-	ownPool   = "fnlb" // of what this process answers itself, through its own traffic listener
-	ownSocket = "own.sock"
-	inSocket  = "inner.sock"
+	Pool      = "fn"        // of fn's servers
+	ownPool   = "fnlb"      // of this process, for its API
+	rewriters = "endpoints" // of this process, for answers that it rewrites
+	mgmt      = "mgmt"
 )
 
 // longest is how long an answer may take: fnlb has no limit of its own, fn's servers do.
 const longest = "24h"
 
-// Config is the configuration that means what the flags mean, as a file of package config (JSON is YAML). dir is a
-// private directory for the sockets by which this process talks to itself: /1/lb/ on the traffic's port, and answers
-// whose endpoints are rewritten, are a pool of one node, this process. level is that of the log.
-func (f Flags) Config(dir, level string) ([]byte, error) {
+// Sockets are the unix sockets by which this process talks to itself: /1/lb/, and answers whose endpoints are rewritten,
+// are pools of one node, this process.
+type Sockets struct {
+	Own     string // answers /1/lb/
+	Rewrite string // asks Inner and rewrites the answer
+	Inner   string // a listener of the balancer, whose only pool is that of fn's servers
+}
+
+// SocketsIn names the sockets in dir. Those that a process opens itself have its number, because after an upgrade two
+// processes live; the listener goes from one to the next.
+func SocketsIn(dir string, pid int) Sockets {
+	own := func(name string) string { return filepath.Join(dir, fmt.Sprintf("%s.%d.sock", name, pid)) }
+	return Sockets{Own: own("own"), Rewrite: own("rewrite"), Inner: filepath.Join(dir, "inner.sock")}
+}
+
+// Config is the configuration that means what the flags mean, as a file of package config (JSON is YAML). level is that of
+// the log.
+func (f Flags) Config(s Sockets, level string) ([]byte, error) {
 	type m = map[string]any
-	own := func(name string, methods []string, path string) m {
-		match := m{"listener": "web", "path": path}
-		if methods != nil {
-			match["methods"] = methods
-		}
-		return m{"name": name, "match": match, "key": "none", "on_missing_key": "balance", "pool": ownPool}
-	}
 	var routes []m
-	if f.Shared() {
-		for _, p := range []string{"nodes", "stats", "dash"} {
-			routes = append(routes, own("fnlb-"+p, nil, "/1/lb/"+p))
-		}
+	to := func(pool, name string, match m) {
+		routes = append(routes, m{"name": name, "match": match, "key": "none", "on_missing_key": "balance", "pool": pool})
 	}
-	listeners := m{"web": m{"address": f.Listen, "via": "off"}}
-	if f.Rewrite {
-		get := []string{"GET"}
-		routes = append(routes, own("fnlb-fns", get, "/v2/fns"), own("fnlb-fn", get, "/v2/fns/{id}"),
-			own("fnlb-triggers", get, "/v2/triggers"), own("fnlb-trigger", get, "/v2/triggers/{id}"))
-		listeners["within"] = m{"address": "unix:" + filepath.Join(dir, inSocket), "via": "off", "forwarded": "off", "http2": false}
+	self := func(path string) m {
+		return m{"nodes": []string{"self=unix:" + path}, "health": m{"probe": "none"}, "protocol": "http1"}
 	}
-	routes = append(routes, m{"name": "fn", "key": "path", "pool": Pool})
 	limits := m{"connect_timeout": "10s", "head_timeout": longest, "body_timeout": longest}
-	pools := m{Pool: m{"nodes": []string{}, "limits": limits, "health": m{
+	pools := m{ownPool: self(s.Own), Pool: m{"nodes": []string{}, "limits": limits, "health": m{
 		"probe": f.HC.Path, "expect": "100-599", "min_version": f.HC.MinVersion, "interval": f.HC.Interval.String(),
 		"timeout": f.HC.Timeout.String(), "fall": f.HC.Unhealthy, "rise": f.HC.Healthy}}}
-	if len(routes) > 1 {
-		pools[ownPool] = m{"nodes": []string{"self=unix:" + filepath.Join(dir, ownSocket)}, "health": m{"probe": "none"}, "protocol": "http1"}
+	listeners := m{"web": m{"address": f.Listen, "via": "off"}}
+	if f.Shared() {
+		for _, p := range []string{"nodes", "stats", "dash"} {
+			to(ownPool, "fnlb-"+p, m{"path": "/1/lb/" + p})
+		}
+	} else {
+		listeners[mgmt] = m{"address": f.MgmtListen, "via": "off"}
+		to(ownPool, mgmt, m{"listener": mgmt})
 	}
+	if f.Rewrite {
+		listeners["within"] = m{"address": "unix:" + s.Inner, "via": "off", "forwarded": "off", "http2": false}
+		pools[rewriters] = self(s.Rewrite)
+		for _, kind := range []string{"fns", "triggers"} {
+			get := []string{"GET"}
+			to(rewriters, kind, m{"listener": "web", "path": "/v2/" + kind, "methods": get})
+			to(rewriters, kind+"-id", m{"listener": "web", "path": "/v2/" + kind + "/{id}", "methods": get})
+		}
+	}
+	routes = append(routes, m{"name": "fn", "key": "path", "pool": Pool})
 	admin := any("off")
 	if f.State != "off" {
 		a := m{}

@@ -113,6 +113,9 @@ func Ignored(args []string) []string {
 	return names
 }
 
+// InMemory tells whether a table's URL is that of one that ends with its process.
+func InMemory(url string) bool { return strings.Contains(url, ":memory:") }
+
 // Shared tells whether traffic and management have one port: fnlb compares the texts.
 func (f Flags) Shared() bool { return f.Listen == f.MgmtListen }
 

@@ -64,7 +64,7 @@ func TestTheConfigurationBehindTheFlagsIsAcceptedAndMeansThem(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text, err := f.Config("/tmp/fnlb", "info")
+		text, err := f.Config(SocketsIn("/tmp/fnlb", 7), "info")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -36,14 +35,12 @@ func rewrite(body []byte, scheme, host string) []byte {
 // hostname is what a Host may consist of to be written into somebody's JSON.
 var hostname = regexp.MustCompile(`^[A-Za-z0-9._:\[\]-]+$`)
 
-// Rewriter passes requests on to the balancer's inner listener in dir (see Flags.Config), and rewrites the endpoints in
-// what comes back.
-func Rewriter(dir string, log *slog.Logger) http.Handler {
+// Rewriter passes requests on to the balancer's inner listener, and rewrites the endpoints in what comes back.
+func Rewriter(inner string, log *slog.Logger) http.Handler {
 	var d net.Dialer
-	path := filepath.Join(dir, inSocket)
 	return &httputil.ReverseProxy{
 		Transport: &http.Transport{
-			DialContext:           func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", path) },
+			DialContext:           func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", inner) },
 			DisableCompression:    true,
 			MaxIdleConnsPerHost:   16,
 			IdleConnTimeout:       30 * time.Second,

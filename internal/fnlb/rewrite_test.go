@@ -43,10 +43,10 @@ func FuzzRewrite(f *testing.F) {
 }
 
 // inner stands for the balancer's inner listener.
-func inner(t *testing.T, h http.HandlerFunc) (dir string) {
+func inner(t *testing.T, h http.HandlerFunc) (path string) {
 	t.Helper()
-	dir = t.TempDir()
-	ln, err := net.Listen("unix", filepath.Join(dir, inSocket))
+	path = filepath.Join(t.TempDir(), "s")
+	ln, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func inner(t *testing.T, h http.HandlerFunc) (dir string) {
 	srv.Listener = ln
 	srv.Start()
 	t.Cleanup(srv.Close)
-	return dir
+	return path
 }
 
 func TestAnAnswerNamesTheHostThatWasAsked(t *testing.T) {
@@ -75,7 +75,7 @@ func TestAnAnswerNamesTheHostThatWasAsked(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			dir := inner(t, func(w http.ResponseWriter, r *http.Request) {
+			path := inner(t, func(w http.ResponseWriter, r *http.Request) {
 				if r.Host != tt.host && tt.host != `lb"},` || r.URL.Path != "/v2/fns" || r.URL.RawQuery != "app_id=1&name=x" {
 					t.Errorf("asked %s %s", r.Host, r.URL)
 				}
@@ -93,7 +93,7 @@ func TestAnAnswerNamesTheHostThatWasAsked(t *testing.T) {
 			}
 			r.Header.Set("X-Forwarded-Proto", tt.proto)
 			w := httptest.NewRecorder()
-			Rewriter(dir, slog.New(slog.DiscardHandler)).ServeHTTP(w, r)
+			Rewriter(path, slog.New(slog.DiscardHandler)).ServeHTTP(w, r)
 			got := w.Body.String()
 			if w.Code != tt.status || tt.want != "" && !strings.Contains(got, `"`+tt.want+`"`) || tt.want == "" && got != "" {
 				t.Errorf("%d %s", w.Code, got)
@@ -107,12 +107,12 @@ func TestAnAnswerNamesTheHostThatWasAsked(t *testing.T) {
 
 func TestAnAnswerTooLongToHoldPassesAsItIs(t *testing.T) {
 	body := `{"fnproject.io/fn/invokeEndpoint":"http://n1/x"}` + strings.Repeat(" ", maxAnswer)
-	dir := inner(t, func(w http.ResponseWriter, r *http.Request) {
+	path := inner(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Write([]byte(body))
 	})
 	w := httptest.NewRecorder()
-	Rewriter(dir, slog.New(slog.DiscardHandler)).ServeHTTP(w, httptest.NewRequest("GET", "http://lb/v2/fns", nil))
+	Rewriter(path, slog.New(slog.DiscardHandler)).ServeHTTP(w, httptest.NewRequest("GET", "http://lb/v2/fns", nil))
 	if w.Body.String() != body {
 		t.Errorf("%d bytes of %d came", w.Body.Len(), len(body))
 	}
@@ -120,7 +120,7 @@ func TestAnAnswerTooLongToHoldPassesAsItIs(t *testing.T) {
 
 func TestWithoutAnyNodeTheAnswerIsJSON(t *testing.T) {
 	w := httptest.NewRecorder()
-	Rewriter(t.TempDir(), slog.New(slog.DiscardHandler)).ServeHTTP(w, httptest.NewRequest("GET", "http://lb/v2/fns", nil))
+	Rewriter(filepath.Join(t.TempDir(), "s"), slog.New(slog.DiscardHandler)).ServeHTTP(w, httptest.NewRequest("GET", "http://lb/v2/fns", nil))
 	if w.Code != 502 || !json.Valid(w.Body.Bytes()) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -23,21 +22,13 @@ const (
 	shutdownLimit = 5 * time.Second // for requests under way when the end comes
 )
 
-// Own opens the socket in dir by which the balancer asks this process (see Flags.Config).
-func Own(dir string) (net.Listener, error) {
-	ln, err := net.Listen("unix", filepath.Join(dir, ownSocket))
+// Open opens one of Sockets that are this process's own.
+func Open(path string) (net.Listener, error) {
+	ln, err := net.Listen("unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("open the socket for requests to ourselves: %w", err)
+		return nil, fmt.Errorf("open a socket for requests to ourselves: %w", err)
 	}
 	return ln, nil
-}
-
-// OwnHandler answers what the balancer passes to this process: the API, and answers to be rewritten.
-func (l *LB) OwnHandler(dir string) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/1/lb/", l.Handler())
-	mux.Handle("/v2/", Rewriter(dir, l.o.Log))
-	return mux
 }
 
 // Serve answers on ln until ctx ends. It closes ln.
@@ -48,7 +39,7 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, log *slog.Logge
 	go func() { done <- server.Serve(netutil.LimitListener(ln, maxConns)) }()
 	select {
 	case err := <-done:
-		return fmt.Errorf("serve /1/lb/ on %s: %w", ln.Addr(), err)
+		return fmt.Errorf("serve requests to ourselves on %s: %w", ln.Addr(), err)
 	case <-ctx.Done():
 	}
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownLimit)
