@@ -85,6 +85,8 @@ func Parse(args []string, out io.Writer) (Flags, error) {
 		return f, fmt.Errorf("-hc-interval %d: give 1 to 3600 seconds", interval)
 	case timeout < 1 || timeout > maxSeconds:
 		return f, fmt.Errorf("-hc-timeout %d: give at least 1 second", timeout)
+	case f.Admin != "off" && f.State == "off":
+		return f, fmt.Errorf("-admin %s: give -state too, for its token", f.Admin)
 	case shutdown < 0 || shutdown > maxSeconds:
 		return f, fmt.Errorf("-shutdown-timeout %d: give seconds, or 0 for no limit", shutdown)
 	}

@@ -43,7 +43,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 
 func TestWhatCannotBeIsRefusedWithItsFlag(t *testing.T) {
 	for _, args := range []string{"-hc-interval 0", "-hc-timeout 0", "-hc-unhealthy 0", "-hc-healthy 101", "-hc-path version", "-shutdown-timeout -1",
-		"-db k8s", "-hc-interval x", "-nope", "nodes"} {
+		"-db k8s", "-hc-interval x", "-admin 127.0.0.1:7070", "-nope", "nodes"} {
 		_, err := Parse(strings.Fields(args), io.Discard)
 		if name, _, _ := strings.Cut(args, " "); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", args, err)
