@@ -90,7 +90,7 @@ func readJSON(text []byte, v any) error {
 	err := json.Unmarshal(text, v)
 	var kind *json.UnmarshalTypeError
 	if errors.As(err, &kind) { // says nothing of Go's types, as its own text does
-		return fmt.Errorf("%s: %s does not fit", kind.Field, kind.Value)
+		return errors.New(strings.TrimPrefix(kind.Field+": "+kind.Value+" does not fit", ": "))
 	}
 	return err
 }

@@ -56,6 +56,7 @@ func TestBadRequestsGetProblemDetails(t *testing.T) {
 		{"PATCH", node, "{", nil, 400, api.CodeBadBody, "body: "},
 		{"PATCH", node, "{\"weight\":1,\"\xff\":2}", nil, 400, api.CodeBadBody, "not UTF-8"},
 		{"PUT", "/api/v1/pools/fn/pins", "{\"key\":\"a\xff\",\"homes\":1}", nil, 400, api.CodeBadBody, "not UTF-8"},
+		{"PATCH", node, `{"weight":1e400}`, nil, 400, api.CodeBadBody, "body: number 1e400 does not fit"},
 		{"PATCH", node, `{"weight":1} x`, nil, 400, api.CodeBadBody, "body: "},
 		{"PATCH", node, `{"weight":1}{"weight":2}`, nil, 400, api.CodeBadBody, "body: "},
 		{"PATCH", node, `{"weight":1,"weight":2}`, nil, 400, api.CodeBadBody, `"weight" stands twice`},
