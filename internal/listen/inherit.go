@@ -131,7 +131,8 @@ func adopt(fd int) (net.Listener, error) {
 // Open listens on address: with the inherited sockets that are meant for it, or else as the function Open does, and beside
 // inherited sockets that overlap it. Meant for it are those that the process before had under the same text, or else
 // those that are bound to it. systemd may give one socket for IPv4 and one for IPv6 where one address was asked for:
-// then the listener accepts from both.
+// then the listener accepts from both. Inherited sockets that address covers, and that nobody has asked for, are taken along
+// as in [OpenBeside].
 func (in *Inherited) Open(address string) (net.Listener, error) {
 	if in == nil {
 		return Open(address)
@@ -141,10 +142,22 @@ func (in *Inherited) Open(address string) (net.Listener, error) {
 		h.claimed = true
 		lns = append(lns, h.ln)
 	}
-	if len(lns) == 0 {
-		return OpenBeside(address, in.listeners(), nil)
+	if len(lns) > 0 {
+		return together(lns), nil
 	}
-	return together(lns), nil
+	m := mean(address)
+	var covered []net.Listener
+	for _, h := range in.sockets {
+		if !h.claimed && m.covers(h.ln.Addr()) {
+			covered = append(covered, h.ln)
+		}
+	}
+	ln, err := OpenBeside(address, in.listeners(), covered)
+	if err == nil {
+		closeAll(covered) // the listener has duplicates
+		in.sockets = slices.DeleteFunc(in.sockets, func(h *heir) bool { return slices.Contains(covered, h.ln) })
+	}
+	return ln, err
 }
 
 // meant are the sockets that nobody has claimed and that are meant for address.

@@ -169,12 +169,20 @@ func TestAnAddressIsOpenedAnewWhenNoInheritedSocketIsMeantForIt(t *testing.T) {
 	for _, address := range []string{
 		"127.0.0.1:0",                 // 0 is a port of its own each time
 		"127.0.0.2:" + port(t, local), // the port alone is no likeness
-		":" + port(t, local),          // beside it
 	} {
 		got := bequeath(t, "x", files, address)
 		if strings.Contains(got, "is "+local.Addr().String()) || strings.Contains(got, "listen") {
 			t.Errorf("%s: %s", address, got)
 		}
+	}
+}
+
+// Whoever gave the socket may keep it open: what is queued in it, and comes to it, must find somebody.
+func TestAnInheritedSocketThatAnAddressCoversIsTakenAlong(t *testing.T) {
+	local := open(t, "127.0.0.1:0")
+	address := ":" + port(t, local)
+	if got, want := bequeath(t, "x", []*os.File{dup(t, local)}, address), fmt.Sprintf("%s is %s and [::]%s", address, local.Addr(), address); got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 
