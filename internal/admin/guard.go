@@ -29,6 +29,9 @@ func (s *Server) answer(out http.ResponseWriter, r *http.Request, in entrance) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
+	if in.token && !s.shown(r) {
+		h.Set("Connection", "close") // who cannot show the token keeps no place: all would be taken soon
+	}
 	if f := s.admit(w, r, in); f != nil {
 		f.write(w)
 		return
@@ -143,12 +146,17 @@ func sameOrigin(r *http.Request, in entrance) bool {
 	return true
 }
 
-func (s *Server) authorized(r *http.Request) bool {
+// shown tells whether a request carries the token.
+func (s *Server) shown(r *http.Request) bool {
 	text := bearer(r)
-	if text != "" && s.options.Token != nil && s.options.Token().fits(text) {
+	return text != "" && s.options.Token != nil && s.options.Token().fits(text)
+}
+
+func (s *Server) authorized(r *http.Request) bool {
+	if s.shown(r) {
 		return true
 	}
-	s.refusals.tell(s.log, time.Now(), r.RemoteAddr, text != "")
+	s.refusals.tell(s.log, time.Now(), r.RemoteAddr, bearer(r) != "")
 	return false
 }
 

@@ -192,6 +192,9 @@ func TestWithoutTheTokenOnlyHealthIsTold(t *testing.T) {
 			if w.Code != want {
 				t.Errorf("GET %s with %q: %d", target, authorization, w.Code)
 			}
+			if w.Header().Get("Connection") != "close" {
+				t.Errorf("GET %s with %q keeps its connection", target, authorization)
+			}
 			if w.Code != 401 {
 				continue
 			}
@@ -201,8 +204,8 @@ func TestWithoutTheTokenOnlyHealthIsTold(t *testing.T) {
 		}
 	}
 	for _, authorization := range []string{"Bearer " + secret, "bearer " + secret, "BEARER  " + secret} {
-		if w := callBy(s, in, "GET", "/readyz?verbose", "", "Authorization", authorization); w.Code != 200 {
-			t.Errorf("%q: %d", authorization, w.Code)
+		if w := callBy(s, in, "GET", "/readyz?verbose", "", "Authorization", authorization); w.Code != 200 || w.Header().Get("Connection") != "" {
+			t.Errorf("%q: %d %v", authorization, w.Code, w.Header())
 		}
 	}
 	r := httptest.NewRequest("GET", "http://localhost/api/v1/status", nil)

@@ -16,9 +16,10 @@ type guard struct {
 // secondLook is how long a table that shrank must stay as it is.
 const secondLook = 5 * time.Second
 
-// pass tells whether rows are to be used. asked: the change was made here, so nobody doubts it.
+// pass tells whether rows are to be used. asked: one of them was added or deleted here, and nobody doubts that.
 func (g *guard) pass(now time.Time, rows []string, asked bool) bool {
-	if !asked && 2*len(rows) < len(g.held) {
+	ours := asked && len(rows)+1 >= len(g.held)
+	if 2*len(rows) < len(g.held) && !ours {
 		if !slices.Equal(rows, g.doubt) || g.since.IsZero() {
 			g.doubt, g.since = rows, now
 			return false
