@@ -23,7 +23,7 @@ func TestATableThatLosesMostOfItsNodesIsLookedAtTwice(t *testing.T) {
 		{13, few, false, false},
 		{14, few, false, true}, // as it was 5 s ago
 		{17, []string{}, false, false},
-		{18, few, false, true}, // it was a slip
+		{18, few, false, true},       // it was a slip
 		{20, []string{}, true, true}, // our own delete of the last one
 		{21, all, false, true},
 		{22, all[:2], false, true}, // a third may go at any time
