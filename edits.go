@@ -18,7 +18,9 @@ type PoolEdits struct {
 
 // Change is one wish of an operator: [AddNode], [RemoveNode], [SetWeight], [SetHold], [LiftHold], [SetPin], [RemovePin]
 // or [SetHomes].
-type Change interface{ change() }
+type Change interface {
+	On() PoolID // the pool that it is about
+}
 
 // AddNode lists a node in a pool. Adding one again as it stands changes nothing.
 type AddNode struct {
@@ -71,14 +73,14 @@ type SetHomes struct {
 	Homes uint8
 }
 
-func (AddNode) change()    {}
-func (RemoveNode) change() {}
-func (SetWeight) change()  {}
-func (SetHold) change()    {}
-func (LiftHold) change()   {}
-func (SetPin) change()     {}
-func (RemovePin) change()  {}
-func (SetHomes) change()   {}
+func (c AddNode) On() PoolID    { return c.Pool }
+func (c RemoveNode) On() PoolID { return c.Pool }
+func (c SetWeight) On() PoolID  { return c.Pool }
+func (c SetHold) On() PoolID    { return c.Pool }
+func (c LiftHold) On() PoolID   { return c.Pool }
+func (c SetPin) On() PoolID     { return c.Pool }
+func (c RemovePin) On() PoolID  { return c.Pool }
+func (c SetHomes) On() PoolID   { return c.Pool }
 
 // ChangeError says why a change was not made. Everything stands as before.
 type ChangeError struct {

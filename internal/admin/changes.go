@@ -68,8 +68,7 @@ func (r *router) changes() {
 				IfMatch
 				Body *api.Hold
 			}) (*revised[api.Changed], error) {
-				c := roost.SetHold{Pool: in.Pool, Node: in.Node, Hold: roost.Hold{Kind: kind, Cause: causeOperator,
-					Since: roost.Stamp{Wall: uint64(time.Now().UnixNano())}}}
+				c := roost.SetHold{Pool: in.Pool, Node: in.Node, Hold: roost.Hold{Kind: kind, Cause: causeOperator}}
 				if in.Body != nil {
 					var err error
 					if c.Hold.Deadline, err = deadline(in.Body.Deadline); err != nil {

@@ -17,10 +17,9 @@ import (
 
 func TestEveryChangeReachesTheBalancerAsItIsMeant(t *testing.T) {
 	const pool, node = "/api/v1/pools/fn", "/api/v1/pools/fn/nodes/n2"
-	synctest.Test(t, func(t *testing.T) { // for the time of holds
-		now := roost.Stamp{Wall: uint64(time.Now().UnixNano())}
+	synctest.Test(t, func(t *testing.T) {
 		hold := func(kind roost.HoldKind, deadline time.Duration) roost.Hold {
-			return roost.Hold{Kind: kind, Cause: "operator", Since: now, Deadline: deadline}
+			return roost.Hold{Kind: kind, Cause: "operator", Deadline: deadline} // who makes the change stamps it
 		}
 		for _, x := range []struct {
 			method, target, body string

@@ -27,7 +27,7 @@ const causeOperator = "operator"
 // what did not change; e is not touched and may be nil. The error is a *roost.ChangeError. What is accepted is in force at
 // once: Merge uses it.
 func Apply(cfg *roost.Config, e *roost.Edits, listed []roost.Listing, c roost.Change) (*roost.Edits, error) {
-	id := poolOf(c)
+	id := c.On()
 	i := slices.IndexFunc(cfg.Pools, func(p roost.Pool) bool { return p.ID == id })
 	if i < 0 {
 		return nil, refuse(roost.CodeNoPool, "there is no pool %s; to see them: roost pools ls", quoted(string(id)))
@@ -67,29 +67,6 @@ func total(e *roost.Edits) (n int) {
 
 func refuse(code, format string, args ...any) *roost.ChangeError {
 	return &roost.ChangeError{Code: code, Text: fmt.Sprintf(format, args...)}
-}
-
-// poolOf is the pool that a change is about.
-func poolOf(c roost.Change) roost.PoolID {
-	switch c := c.(type) {
-	case roost.AddNode:
-		return c.Pool
-	case roost.RemoveNode:
-		return c.Pool
-	case roost.SetWeight:
-		return c.Pool
-	case roost.SetHold:
-		return c.Pool
-	case roost.LiftHold:
-		return c.Pool
-	case roost.SetPin:
-		return c.Pool
-	case roost.RemovePin:
-		return c.Pool
-	case roost.SetHomes:
-		return c.Pool
-	}
-	panic(fmt.Sprintf("intent: a change of unknown type %T", c))
 }
 
 // applier makes one change to the edits of one pool.

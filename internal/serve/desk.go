@@ -74,6 +74,7 @@ func (b *Balancer) away() error {
 // Change makes one change, and returns once requests are served by it. With ifRev it is made only if nobody changed
 // anything since that revision. The error is a *roost.ChangeError, or the end of ctx while another change was made.
 func (b *Balancer) Change(ctx context.Context, c roost.Change, ifRev *uint64) (api.Changed, error) {
+	c = stamped(c, time.Now())
 	if err := b.begin(ctx); err != nil {
 		return api.Changed{}, err
 	}
@@ -81,8 +82,6 @@ func (b *Balancer) Change(ctx context.Context, c roost.Change, ifRev *uint64) (a
 	if ifRev != nil && *ifRev != b.edits.Rev {
 		return api.Changed{}, moved(b.edits.Rev)
 	}
-	c = stamped(c, time.Now())
-	pool, what := describe(c)
 	next, err := intent.Apply(b.config(), b.edits, b.listed, c)
 	if err != nil {
 		return api.Changed{}, err
@@ -91,9 +90,9 @@ func (b *Balancer) Change(ctx context.Context, c roost.Change, ifRev *uint64) (a
 		if err := b.put(next); err != nil {
 			return api.Changed{}, err
 		}
-		b.log.Info("changed by an operator", "pool", string(pool), "what", what, "revision", next.Rev)
+		b.log.Info("changed by an operator", "pool", string(c.On()), "what", describe(c), "revision", next.Rev)
 	}
-	return api.Changed{Revision: b.edits.Rev, Pool: pool, Epoch: epoch(b.snap.Load(), pool)}, nil
+	return api.Changed{Revision: b.edits.Rev, Pool: c.On(), Epoch: epoch(b.snap.Load(), c.On())}, nil
 }
 
 // put stores next, and then serves by it. The tables are stored, too, before it returns: after a change that was answered,
@@ -195,7 +194,7 @@ func relist(all []roost.Listing, l roost.Listing) []roost.Listing {
 	return append(all, l)
 }
 
-// stamped gives a hold without a time the time of now: a deadline counts from when it was said.
+// stamped gives a hold without a time the time of now: a deadline counts from when it was said, not from its turn.
 func stamped(c roost.Change, now time.Time) roost.Change {
 	if h, ok := c.(roost.SetHold); ok && h.Hold.Since == (roost.Stamp{}) {
 		h.Hold.Since.Wall = uint64(now.UnixNano())
@@ -204,29 +203,29 @@ func stamped(c roost.Change, now time.Time) roost.Change {
 	return c
 }
 
-// describe says which pool a change is about, and what it is, for the log.
-func describe(c roost.Change) (pool roost.PoolID, what string) {
+// describe says what a change is, for the log.
+func describe(c roost.Change) string {
 	switch c := c.(type) {
 	case roost.AddNode:
-		return c.Pool, fmt.Sprintf("add node %s at %s", c.Node.ID, c.Node.Addr)
+		return fmt.Sprintf("add node %s at %s", c.Node.ID, c.Node.Addr)
 	case roost.RemoveNode:
-		return c.Pool, fmt.Sprintf("remove node %s", c.Node)
+		return fmt.Sprintf("remove node %s", c.Node)
 	case roost.SetWeight:
-		return c.Pool, fmt.Sprintf("weigh node %s %v", c.Node, float64(c.Weight)/roost.WeightOne)
+		return fmt.Sprintf("weigh node %s %v", c.Node, float64(c.Weight)/roost.WeightOne)
 	case roost.SetHold:
 		verb := "drain"
 		if c.Hold.Kind == roost.Down {
 			verb = "take down"
 		}
-		return c.Pool, fmt.Sprintf("%s node %s", verb, c.Node)
+		return fmt.Sprintf("%s node %s", verb, c.Node)
 	case roost.LiftHold:
-		return c.Pool, fmt.Sprintf("undrain node %s", c.Node)
+		return fmt.Sprintf("undrain node %s", c.Node)
 	case roost.SetPin:
-		return c.Pool, fmt.Sprintf("pin key %q", c.Pin.Key)
+		return fmt.Sprintf("pin key %q", c.Pin.Key)
 	case roost.RemovePin:
-		return c.Pool, fmt.Sprintf("unpin key %q", c.Key)
+		return fmt.Sprintf("unpin key %q", c.Key)
 	case roost.SetHomes:
-		return c.Pool, fmt.Sprintf("set homes to %d", c.Homes)
+		return fmt.Sprintf("set homes to %d", c.Homes)
 	}
 	panic(fmt.Sprintf("serve: a change of unknown type %T", c))
 }

@@ -123,7 +123,7 @@ func (b *Balancer) join(tables []*roost.Table) {
 // record takes a finished exchange, on the request path.
 func (b *Balancer) record(r *roost.Record) {
 	b.metrics.Observe(r)
-	b.access.now.Load().Write(r, b.snap.Load().Listeners[r.Listener].Name)
+	b.access.now.Load().Write(r, b.snap.Load().Listener(r.Listener).Name)
 	if b.o.Record != nil {
 		b.o.Record(r)
 	}

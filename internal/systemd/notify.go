@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,11 +35,6 @@ func Stopping() error { return Notify("STOPPING=1") }
 
 // MainPID says that another process is the service from now on. Only the present one is believed (NotifyAccess=main).
 func MainPID(pid int) error { return Notify(fmt.Sprintf("MAINPID=%d", pid)) }
-
-// Status is one line for people, shown by systemctl status.
-func Status(text string) error {
-	return Notify("STATUS=" + strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), " "))
-}
 
 // Notify sends state as it is: lines of NAME=VALUE.
 func Notify(state string) error {

@@ -52,11 +52,10 @@ func heard(t *testing.T, conn *net.UnixConn) string {
 func TestTheManagerHearsWhatItIsTold(t *testing.T) {
 	conn := manager(t, path(t))
 	for want, tell := range map[string]func() error{
-		"READY=1":                            Ready,
-		"STOPPING=1":                         Stopping,
-		"MAINPID=42":                         func() error { return MainPID(42) },
-		"STATUS=3 nodes, 1 draining READY=1": func() error { return Status("3 nodes, 1 draining\nREADY=1\n") },
-		"X=1\nY=2":                           func() error { return Notify("X=1\nY=2") },
+		"READY=1":    Ready,
+		"STOPPING=1": Stopping,
+		"MAINPID=42": func() error { return MainPID(42) },
+		"X=1\nY=2":   func() error { return Notify("X=1\nY=2") },
 	} {
 		if err := tell(); err != nil {
 			t.Fatal(err)
@@ -103,7 +102,7 @@ func TestAnAbstractSocketIsAManagerToo(t *testing.T) {
 
 func TestWithoutAManagerNothingIsTold(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")
-	for _, tell := range []func() error{Ready, Reloading, Stopping, func() error { return MainPID(1) }, func() error { return Status("x") }} {
+	for _, tell := range []func() error{Ready, Reloading, Stopping, func() error { return MainPID(1) }} {
 		if err := tell(); err != nil {
 			t.Error(err)
 		}
