@@ -1,25 +1,22 @@
 package listen
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
-// OpenBeside is Open for a process that holds sockets, of which some may overlap address: ":80" overlaps "10.0.0.1:80", and
+// OpenBeside is [OpenShared] for a process that holds sockets, of which some may overlap address: ":80" overlaps "10.0.0.1:80", and
 // the other way round. Connections go to the socket with the more precise address while both are open. Where the system
 // does not allow it, the error says which socket is in the way.
 //
 // leaving are those of held that will be closed. What address covers of them is taken along: the listener accepts from
-// those sockets too, so that what waits in them, or arrives until they are closed, is not lost.
-func OpenBeside(address string, held, leaving []net.Listener) (net.Listener, error) {
+// those sockets too, so that what waits in them, or arrives until they are closed, is not lost. With sockets of just this
+// address among them it needs no others, however many they are.
+func OpenBeside(address string, n int, held, leaving []net.Listener) (net.Listener, error) {
 	m := mean(address)
 	exact := false
 	var along []net.Listener
@@ -30,11 +27,11 @@ func OpenBeside(address string, held, leaving []net.Listener) (net.Listener, err
 	}
 	var lns []net.Listener
 	if !exact {
-		ln, err := openBeside(address, held)
+		ln, err := openBeside(address, n, held)
 		if err != nil {
 			return nil, err
 		}
-		lns = append(lns, ln)
+		lns = sockets([]net.Listener{ln})
 	}
 	for _, ln := range along {
 		own, err := reopen(ln)
@@ -47,20 +44,19 @@ func OpenBeside(address string, held, leaving []net.Listener) (net.Listener, err
 	return together(lns), nil
 }
 
-func openBeside(address string, held []net.Listener) (net.Listener, error) {
-	ln, err := Open(address)
+func openBeside(address string, n int, held []net.Listener) (net.Listener, error) {
+	ln, err := OpenShared(address, n)
 	if !errors.Is(err, syscall.EADDRINUSE) || strings.HasPrefix(address, "unix:") {
 		return ln, err
 	}
-	_, port, _ := net.SplitHostPort(address)
-	held = slices.DeleteFunc(sockets(held), func(h net.Listener) bool {
-		_, p, _ := net.SplitHostPort(h.Addr().String())
-		return p != port || h.Addr().Network() != "tcp"
-	})
+	m := mean(address)
+	held = slices.DeleteFunc(sockets(held), func(h net.Listener) bool { return !m.overlaps(h.Addr()) })
 	if len(held) == 0 {
-		return nil, err
+		return nil, err // sockets of others are in the way, and those that share would let us in
 	}
-	ln, err = besides(address, held)
+	if err = share(held); err == nil {
+		ln, err = openSharing(address)
+	}
 	if errors.Is(err, syscall.EADDRINUSE) {
 		err = fmt.Errorf("%w by another process, or the system does not let them overlap: Linux does, where one user opened both, "+
 			"which is not so beside a socket of systemd's", syscall.EADDRINUSE)
@@ -68,7 +64,7 @@ func openBeside(address string, held []net.Listener) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s beside our own %s: %w", address, held[0].Addr(), err)
 	}
-	return ln, nil
+	return multiply(ln, address, n)
 }
 
 // reopen is a listener of its own on the socket of another.
@@ -79,32 +75,4 @@ func reopen(ln net.Listener) (net.Listener, error) {
 	}
 	defer f.Close() // the listener has a duplicate
 	return net.FileListener(f)
-}
-
-// besides opens address with every socket told to share its port (SO_REUSEPORT), which Linux allows of one that listens
-// already. Nobody gets in by it who does not ask to share as well, and is the same user.
-func besides(address string, held []net.Listener) (net.Listener, error) {
-	for _, h := range held {
-		c, err := h.(syscall.Conn).SyscallConn()
-		if err != nil {
-			return nil, err
-		}
-		if err := sharePort("", "", c); err != nil {
-			return nil, err
-		}
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
-	defer cancel()
-	return (&net.ListenConfig{Control: sharePort}).Listen(ctx, "tcp", address)
-}
-
-// sharePort is a [net.ListenConfig]'s Control.
-func sharePort(_, _ string, c syscall.RawConn) error {
-	var set error
-	if err := c.Control(func(fd uintptr) {
-		set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-	}); err != nil {
-		return err
-	}
-	return os.NewSyscallError("setsockopt SO_REUSEPORT", set)
 }

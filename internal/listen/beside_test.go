@@ -74,7 +74,7 @@ func TestAnAddressThatOverlapsOneOfOursIsOpenedBesideIt(t *testing.T) {
 			if _, err := Open(x.fresh + n); !errors.Is(err, syscall.EADDRINUSE) {
 				t.Fatalf("they do not overlap: %v", err)
 			}
-			fresh, err := OpenBeside(x.fresh+n, []net.Listener{open(t, ":0"), old}, nil)
+			fresh, err := OpenBeside(x.fresh+n, 1, []net.Listener{open(t, ":0"), old}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -103,6 +103,8 @@ func TestAnAddressThatOverlapsOneOfOursIsOpenedBesideIt(t *testing.T) {
 
 func TestWhatCannotBeOpenedBesideOursSaysSo(t *testing.T) {
 	one, ours := open(t, "127.0.0.1:0"), open(t, ":0")
+	shared := openShared(t, "127.0.0.1:0", 2) // another balancer's, that lets sockets of the same user share
+	near := open(t, "127.0.0.2:"+port(t, shared))
 	unix := "unix:" + socketDir(t) + "/s"
 	open(t, unix)
 	for _, x := range []struct {
@@ -112,10 +114,11 @@ func TestWhatCannotBeOpenedBesideOursSaysSo(t *testing.T) {
 	}{
 		{":" + port(t, one), []net.Listener{ours}, "address already in use by another process"}, // nothing of ours overlaps it
 		{"127.0.0.1:" + port(t, one), nil, "address already in use by another process"},
+		{shared.Addr().String(), []net.Listener{near}, "address already in use by another process"}, // of ours, nothing overlaps it
 		{unix, []net.Listener{ours}, "address already in use by another process"},
 		{"203.0.113.1:" + port(t, ours), []net.Listener{ours}, "no interface of this machine has it"},
 	} {
-		ln, err := OpenBeside(x.address, x.old, nil)
+		ln, err := OpenBeside(x.address, 1, x.old, nil)
 		if err == nil {
 			ln.Close()
 		}
@@ -127,7 +130,13 @@ func TestWhatCannotBeOpenedBesideOursSaysSo(t *testing.T) {
 
 // Whoever changes an address that overlaps the new one loses no connection: here clients knock without a pause.
 func TestNoConnectionIsLostFromOneAddressToAnotherThatOverlaps(t *testing.T) {
-	ln := net.Listener(open(t, "127.0.0.1:0"))
+	for _, sockets := range []int{1, 4} {
+		t.Run(fmt.Sprint(sockets, " sockets"), func(t *testing.T) { moveAround(t, sockets) })
+	}
+}
+
+func moveAround(t *testing.T, each int) {
+	ln := openShared(t, "127.0.0.1:0", each)
 	n := port(t, ln)
 	stop := make(chan struct{})
 	made, faults := make(chan struct{}), make(chan error, 4)
@@ -139,7 +148,7 @@ func TestNoConnectionIsLostFromOneAddressToAnotherThatOverlaps(t *testing.T) {
 	for _, address := range []string{":", "127.0.0.1:", "localhost:", "0.0.0.0:", "[::]:", "127.0.0.1:", ":"} {
 		for range 4 { // to the same address, too
 			leaving := []net.Listener{ln}
-			fresh, err := OpenBeside(address+n, leaving, leaving)
+			fresh, err := OpenBeside(address+n, each, leaving, leaving)
 			if err != nil {
 				t.Fatal(err)
 			}

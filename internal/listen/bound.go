@@ -53,6 +53,12 @@ func (m *meaning) covers(a net.Addr) bool {
 	return m.is(a) || ok && m.port != 0 && tcp.Port == m.port && slices.ContainsFunc(m.ips, netip.Addr.IsUnspecified)
 }
 
+// overlaps tells whether something can arrive that is for a as well as for the address.
+func (m *meaning) overlaps(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return ok && (m.covers(a) || m.port != 0 && tcp.Port == m.port && tcp.AddrPort().Addr().IsUnspecified())
+}
+
 // resolve returns what a host to listen on means; nothing when it cannot be found.
 func resolve(host string) []netip.Addr {
 	if host == "" {

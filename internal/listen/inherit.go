@@ -128,14 +128,14 @@ func adopt(fd int) (net.Listener, error) {
 	return ln, nil
 }
 
-// Open listens on address: with the inherited sockets that are meant for it, or else as the function Open does, and beside
-// inherited sockets that overlap it. Meant for it are those that the process before had under the same text, or else
+// Open listens on address: with the inherited sockets that are meant for it, however many, or else with n as OpenShared does,
+// and beside inherited sockets that overlap it. Meant for it are those that the process before had under the same text, or else
 // those that are bound to it. systemd may give one socket for IPv4 and one for IPv6 where one address was asked for:
 // then the listener accepts from both. Inherited sockets that address covers, and that nobody has asked for, are taken along
 // as in [OpenBeside].
-func (in *Inherited) Open(address string) (net.Listener, error) {
+func (in *Inherited) Open(address string, n int) (net.Listener, error) {
 	if in == nil {
-		return Open(address)
+		return OpenShared(address, n)
 	}
 	var lns []net.Listener
 	for _, h := range in.meant(address) {
@@ -152,7 +152,7 @@ func (in *Inherited) Open(address string) (net.Listener, error) {
 			covered = append(covered, h.ln)
 		}
 	}
-	ln, err := OpenBeside(address, in.listeners(), covered)
+	ln, err := OpenBeside(address, n, in.listeners(), covered)
 	if err == nil {
 		closeAll(covered) // the listener has duplicates
 		in.sockets = slices.DeleteFunc(in.sockets, func(h *heir) bool { return slices.Contains(covered, h.ln) })

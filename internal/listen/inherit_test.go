@@ -26,6 +26,13 @@ func TestMain(m *testing.M) {
 		inherits(text)
 		os.Exit(0)
 	}
+	if address := os.Getenv(giving); address != "" {
+		if err := serves(address); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	os.Setenv("GORACE", "atexit_sleep_ms=0") // children of a race-detecting binary would take a second to end
 	os.Exit(m.Run())
 }
@@ -40,7 +47,7 @@ func inherits(text string) {
 		return
 	}
 	for _, a := range addresses {
-		ln, err := in.Open(a)
+		ln, err := in.Open(a, 1)
 		if err != nil {
 			fmt.Println(err)
 			continue
@@ -251,7 +258,7 @@ func TestTheEnvironmentIsReadAsItIsMeant(t *testing.T) {
 
 func TestWithoutAnInheritanceAddressesAreOpened(t *testing.T) {
 	var none *Inherited
-	ln, err := none.Open("127.0.0.1:0")
+	ln, err := none.Open("127.0.0.1:0", 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +321,7 @@ func TestThePathOfAUnixSocketIsRemovedByItsLastOwner(t *testing.T) {
 			t.Fatal(err)
 		}
 		heirs := &Inherited{sockets: []*heir{{given: what[0], ln: theirs}}}
-		got, err := heirs.Open("unix:" + path)
+		got, err := heirs.Open("unix:"+path, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -367,7 +374,7 @@ func TestThePathOfASocketOfSystemdIsNeverRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	in := &Inherited{sockets: []*heir{{given: given{Foreign: true}, ln: theirs}}}
-	ln, err := in.Open("unix:" + path)
+	ln, err := in.Open("unix:"+path, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

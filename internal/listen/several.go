@@ -12,11 +12,13 @@ import (
 // Those who accept in a loop, until it fails, do so within microseconds.
 const heldLimit = time.Second
 
-// several accepts from several sockets as from one. Its goroutines, one for each, end with Close, or, when they hold what
-// somebody may still ask for, within heldLimit. Close does not wait for that: whoever closes may hold a lock which the one
-// who accepts needs, as the engine does.
+// several accepts from several sockets as from one. Its goroutines, one for each, begin with the first Accept, because
+// whoever serves the single sockets never asks, and end with Close, or, when they hold what somebody may still ask for,
+// within heldLimit. Close does not wait for that: whoever closes may hold a lock which the one who accepts needs, as the
+// engine does.
 type several struct {
 	lns      []net.Listener
+	begin    sync.Once
 	accepted chan result
 	closing  chan struct{}
 	ended    chan struct{} // closed when no goroutine is left
@@ -59,19 +61,25 @@ func closeAll(lns []net.Listener) error {
 
 func newSeveral(lns []net.Listener) *several {
 	s := &several{lns: lns, accepted: make(chan result), closing: make(chan struct{}), ended: make(chan struct{})}
+	s.close = sync.OnceValue(func() error {
+		close(s.closing)
+		return closeAll(lns)
+	})
+	return s
+}
+
+// Sockets are the single ones. Whoever serves them does not call Accept.
+func (s *several) Sockets() []net.Listener { return s.lns }
+
+func (s *several) start() {
 	var wg sync.WaitGroup
-	for _, ln := range lns {
+	for _, ln := range s.lns {
 		wg.Go(func() { s.follow(ln) })
 	}
 	go func() { // ends with the others
 		wg.Wait()
 		close(s.ended)
 	}()
-	s.close = sync.OnceValue(func() error {
-		close(s.closing)
-		return closeAll(lns)
-	})
-	return s
 }
 
 // follow passes on what ln accepts, and errors that concern one connection, until it is closed or its deadline passes.
@@ -105,6 +113,7 @@ func (s *several) offer(r result) {
 
 // Accept fails once everything that was accepted before a Close or a deadline has been passed on.
 func (s *several) Accept() (net.Conn, error) {
+	s.begin.Do(s.start)
 	select {
 	case r := <-s.accepted:
 		return r.conn, r.err

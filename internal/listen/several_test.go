@@ -26,14 +26,6 @@ func (l told) Accept() (net.Conn, error) {
 func TestCloseDoesNotWaitForThoseWhoAccept(t *testing.T) {
 	accepted := make(chan struct{}, 2)
 	ln := newSeveral([]net.Listener{told{open(t, "127.0.0.1:0"), accepted}, told{open(t, "127.0.0.1:0"), accepted}})
-	for _, one := range ln.lns {
-		conn, err := net.Dial("tcp", one.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		<-accepted
-	}
 	var mu sync.Mutex
 	mu.Lock()
 	served := make(chan int)
@@ -51,6 +43,14 @@ func TestCloseDoesNotWaitForThoseWhoAccept(t *testing.T) {
 			conn.Close()
 		}
 	}()
+	for _, one := range ln.lns {
+		conn, err := net.Dial("tcp", one.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		<-accepted
+	}
 	began := time.Now()
 	ln.Close()
 	if took := time.Since(began); took >= heldLimit {

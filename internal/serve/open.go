@@ -52,7 +52,7 @@ func openWith(cfg *roost.Config, o Options, open func(path string) (store.Store,
 		}
 	}
 	// The socket comes before the store: two balancers cannot have it, so none touches another's store.
-	first, troubles := b.prepare(cfg, func(address string, _ []net.Listener) (net.Listener, error) { return o.Inherited.Open(address) })
+	first, troubles := b.prepare(cfg, func(address string, _ []net.Listener) (net.Listener, error) { return o.Inherited.Open(address, 1) })
 	var errs []error
 	for _, t := range troubles {
 		errs = append(errs, t.err)

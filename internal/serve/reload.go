@@ -132,7 +132,7 @@ func (b *Balancer) known(cfg *roost.Config, errors []roost.Mistake) bool {
 func (b *Balancer) apply(cfg *roost.Config) []roost.Mistake {
 	held := b.held()
 	n, troubles := b.prepare(cfg, func(address string, leaving []net.Listener) (net.Listener, error) {
-		return listen.OpenBeside(address, held, leaving)
+		return listen.OpenBeside(address, 1, held, leaving)
 	})
 	if len(troubles) == 0 {
 		err := b.control.Configure(b.support.ctx, cfg)

@@ -99,7 +99,7 @@ func serve(p *Parent) error {
 		}
 		var s server
 		for _, a := range strings.Fields(os.Getenv(addresses)) {
-			ln, err := in.Open(a)
+			ln, err := in.Open(a, 1)
 			if err != nil {
 				return err
 			}
