@@ -42,6 +42,7 @@ type ListenerSettings struct {
 	IdleTimeout time.Duration // between requests
 	BodyTimeout time.Duration // between two reads of a body
 	SendTimeout time.Duration // a write to the client that makes no progress
+	MinBodyRate int           // bytes per second, of a request's body and of what the client takes of an answer; 0: any
 	Trust       []netip.Prefix
 	// Trust lists the networks whose forwarding headers are believed and appended to; from elsewhere they are replaced.
 	Forwarded Forwarding

@@ -74,6 +74,7 @@ type flags struct {
 	continued bool // 100 (Continue) was passed on
 	expect    bool // Expect: 100-continue goes to the node
 	busy      bool // the node answered 503 with Retry-After: it did not start
+	slow      bool // with FaultClientSlow: by its Pace
 }
 
 // MaxInterim is how many 1xx responses one exchange may have: progress reports are rare, and a node that sends a stream

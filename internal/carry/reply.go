@@ -37,6 +37,9 @@ func (x *Exchange) Failed() Reply {
 	case roost.FaultTooLarge:
 		return Reply{502, "node_head_too_large", "the head of the node's answer is over the limit"}
 	case roost.FaultClientSlow:
+		if x.flags.slow {
+			return Reply{408, "body_too_slow", "the request body comes too slowly"}
+		}
 		return Reply{408, "body_timeout", "the request body did not come in time"}
 	case roost.FaultClientFrames:
 		if x.reason == 0 {

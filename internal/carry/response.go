@@ -219,6 +219,7 @@ func appendDate(dst []byte, now int64) []byte {
 func (x *Exchange) End(stage roost.Stage, fault roost.Fault, cause error, now int64) roost.Step {
 	if cause != nil {
 		x.Record.Cause = cause.Error()
+		x.flags.slow = cause == ErrTooSlow
 		if r, ok := cause.(h1.Reason); ok && fault == roost.FaultClientFrames {
 			x.reason = r
 		}

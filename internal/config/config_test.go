@@ -42,7 +42,7 @@ func TestTheSmallestFileIsAWholeConfiguration(t *testing.T) {
 		Cluster: "roost",
 		Listeners: []roost.Listener{{Name: "web", Address: ":8080", Routes: []*roost.Route{rt}, Settings: roost.ListenerSettings{
 			MaxConns: 10000, MaxHead: 32 << 10, MaxFields: 100, HeadTimeout: 10 * time.Second, IdleTimeout: time.Minute,
-			BodyTimeout: 30 * time.Second, SendTimeout: 30 * time.Second, Via: "roost", HTTP2: true, Upgrades: []string{"websocket"}}}},
+			BodyTimeout: 30 * time.Second, SendTimeout: 30 * time.Second, MinBodyRate: 240, Via: "roost", HTTP2: true, Upgrades: []string{"websocket"}}}},
 		Routes: []*roost.Route{rt},
 		Pools: []roost.Pool{{ID: "fn",
 			Intent: roost.Intent{
@@ -72,7 +72,7 @@ listeners:
   web:
     address: "[::FFFF:10.0.0.1]:80"
     tls: { certificates: [ { cert: good.pem, key: good.key } ], min_version: "1.3" }
-    limits: { connections: 5, head: 1024, fields: 8, body: 10MiB, head_timeout: 1500ms, idle_timeout: 24h, body_timeout: 1ms, send_timeout: 2m }
+    limits: { connections: 5, head: 1024, fields: 8, body: 10MiB, head_timeout: 1500ms, idle_timeout: 24h, body_timeout: 1ms, send_timeout: 2m, min_body_rate: 0 }
     trust: [ 10.1.2.3/8, 2001:db8::1, "::ffff:192.0.2.1" ]
     forwarded: both
     via: off

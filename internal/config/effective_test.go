@@ -92,7 +92,7 @@ func TestAnyPartOfAFileMeansTheSameAsItsEffectiveConfiguration(t *testing.T) {
 		if err := yaml.Load(text, &doc); err != nil {
 			t.Fatal(err)
 		}
-		thin(&doc, rng, rng.Float64()/12)
+		thin(&doc, rng, rng.Float64()/14)
 		part, err := yaml.Dump(&doc)
 		if err != nil {
 			t.Fatal(err)

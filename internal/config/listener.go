@@ -83,6 +83,7 @@ func (d *decoder) readLimits(v value, s *roost.ListenerSettings, maxBody *int64)
 		d.duration("idle_timeout", "60s", time.Millisecond, day, &s.IdleTimeout, "Between two requests on a connection. Browsers come back within a minute or open another one."),
 		d.duration("body_timeout", "30s", time.Millisecond, day, &s.BodyTimeout, "Between two pieces of a request body. Mobile networks pause for seconds, and go on."),
 		d.duration("send_timeout", "30s", time.Millisecond, day, &s.SendTimeout, "How long a write to the client may make no progress. As for bodies, the other way."),
+		d.count("min_body_rate", "240", 0, 1<<20, &s.MinBodyRate, "Bytes a second that a client must send of a request body, and take of an answer. Only time in which Roost waits for the client counts, so event streams may be silent, and `body_timeout` or `send_timeout` in all is forgiven. A byte within each timeout would hold a connection for ever; 240 is what IIS asks for, and less than any modem has. 0: any."),
 	)
 	s.MaxHead = int(head)
 }

@@ -130,7 +130,7 @@ func version(v uint16) string {
 func granted(s *roost.ListenerSettings) []setting {
 	return settings("limits.connections", s.MaxConns, "limits.head", s.MaxHead, "limits.fields", s.MaxFields, "limits.body", s.MaxBody,
 		"limits.head_timeout", s.HeadTimeout, "limits.idle_timeout", s.IdleTimeout, "limits.body_timeout", s.BodyTimeout,
-		"limits.send_timeout", s.SendTimeout, "trust", s.Trust, "forwarded", [...]string{"x", "rfc7239", "both", "off"}[s.Forwarded],
+		"limits.send_timeout", s.SendTimeout, "limits.min_body_rate", s.MinBodyRate, "trust", s.Trust, "forwarded", [...]string{"x", "rfc7239", "both", "off"}[s.Forwarded],
 		"via", s.Via, "http2", s.HTTP2, "upgrades", s.Upgrades, "debug_header", s.DebugHeader)
 }
 
