@@ -22,7 +22,7 @@ func Preface(b []byte) (match, more bool) {
 // TLSRecord tells whether b, as far as it goes, looks like a TLS record that holds a ClientHello (RFC 8446, 5.1 and 4): handshake
 // (22), version 3.0 to 3.4, two bytes of length, client_hello (1). One byte suffices, since no HTTP request begins with a
 // control character: it is there to explain why a connection to a clear-text port is refused, not to decide it.
-func TLSRecord(b []byte) bool {
+func TLSRecord[T []byte | string](b T) bool {
 	return len(b) > 0 && b[0] == 22 &&
 		(len(b) < 2 || b[1] == 3) &&
 		(len(b) < 3 || b[2] <= 4) &&
