@@ -90,7 +90,7 @@ func gather(b string) (message string, v Verdict) {
 			need = len(head) + int(head[1])<<16 + int(head[2])<<8 + int(head[3])
 		}
 		switch {
-		case head[0] != 1, need > maxMessage: // client_hello
+		case have > 0 && head[0] != 1, need > maxMessage: // 1: client_hello
 			return "", Malformed
 		case have >= need && have >= len(head) && n == 1:
 			return part[:need], Whole
