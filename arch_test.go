@@ -28,15 +28,16 @@ place     : dict
 health    : dict
 pick      : dict                       # and sync/atomic
 carry     : dict h1 route pick
+pki       : dict                       # what is in certificates and their files
 intent    : dict                       # operators' changes and listings folded into pools
 api       : dict                       # the admin API's words on the wire: types only
 
 # hands: they touch the world and do not know each other
-std       : dict h1 sniff carry
-listen    : dict watch
-probe     : dict
+std       : dict h1 sniff carry pki
+listen    : dict watch pki
+probe     : dict pki
 access    : dict                       # the access log
-config    : dict route
+config    : dict route pki
 admin     : dict api
 client    : dict api                   # asks a running balancer's admin API
 store     : dict                       # the port, the memory store, and what is stored as which bytes
@@ -62,7 +63,7 @@ e2e       : *
 
 // pure packages, and what they must not import.
 var (
-	pure   = []string{"dict", "h1", "sniff", "route", "place", "health", "pick", "carry", "intent", "api"}
+	pure   = []string{"dict", "h1", "sniff", "route", "place", "health", "pick", "carry", "pki", "intent", "api"}
 	banned = []string{"net", "net/http", "os", "os/exec", "database/sql", "log", "log/slog", "math/rand", "math/rand/v2",
 		"crypto/rand", "syscall", "unsafe", "runtime", "context", "sync"}
 )

@@ -96,6 +96,7 @@ const (
 	FaultResolve       // the node's name did not resolve
 	FaultForbidden
 	// FaultForbidden: the address is one that Roost refuses to dial (link-local, metadata).
+	FaultTLS          // no TLS with the node: it speaks none, refused ours, or its certificate is not good
 	FaultReset        // the node broke the connection
 	FaultTimeout      // the response head or the next body bytes did not come in time
 	FaultProtocol     // the node's response is not HTTP, or framed wrongly
@@ -107,7 +108,7 @@ const (
 )
 
 func (f Fault) String() string {
-	return [...]string{"none", "refused", "unreachable", "resolve", "forbidden", "reset", "timeout", "protocol", "too_large",
+	return [...]string{"none", "refused", "unreachable", "resolve", "forbidden", "tls", "reset", "timeout", "protocol", "too_large",
 		"client_gone", "client_slow", "client_framing", "local"}[f]
 }
 

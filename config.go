@@ -63,14 +63,56 @@ const (
 	ForwardOff                    // none; inbound ones are passed only from trusted networks
 )
 
-// TLS are a listener's certificates; files are read again when they change.
+// TLS are a listener's certificates, and what it asks of clients; files are read again when they change.
 type TLS struct {
 	Certificates []CertFile
 	MinVersion   uint16 // as in crypto/tls
+	ClientAuth   ClientAuth
+	ClientCA     []string // files of the authorities that sign clients' certificates, PEM
+	TicketKeys   []string
+	// TicketKeys are files of keys for session tickets, as nginx has them; the first encrypts, all decrypt. None: the
+	// listener makes its own, and changes them every day.
 }
 
-// CertFile names a certificate chain and its key, both PEM.
-type CertFile struct{ Cert, Key string }
+// CertFile names a certificate chain and its key, both PEM, and a response of its authority to staple, DER.
+type CertFile struct {
+	Cert, Key string
+	OCSP      string // "": none
+}
+
+// ClientAuth says what certificate a listener asks of clients. There is none that is asked for and not verified: such a
+// certificate proves nothing, so that nothing could be done with it.
+type ClientAuth uint8
+
+const (
+	ClientAuthOff      ClientAuth = iota // asks for none
+	ClientAuthOptional                   // verifies the one that is given
+	ClientAuthRequired                   // refuses clients without a good one
+)
+
+// NodeTLS is how the nodes of a pool are spoken to under TLS. It holds what its files held when the configuration was
+// read: they belong to Config.Files, so that a change of one is a reload. Package pki makes a *tls.Config of it.
+type NodeTLS struct {
+	ServerName string // in the nodes' certificates, and asked for (SNI); "": the host of the node's address
+	Insecure   bool   // certificates are not verified
+	MinVersion uint16 // as in crypto/tls
+	CA         []byte // authorities, PEM; nil: those of the system
+	Cert       []byte // shown to nodes, the chain behind it included, PEM; nil: none
+	Key        Secret // of Cert, PEM
+	ID         Digest // of all above: what has the same ID is the same
+}
+
+// Secret is never printed nor encoded: what holds one may be.
+type Secret []byte
+
+// String hides the secret, and so do GoString and MarshalText.
+func (s Secret) String() string { return "redacted" }
+
+// GoString hides the secret.
+func (s Secret) GoString() string { return s.String() }
+
+// MarshalText hides the secret.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // Pool is a named set of nodes sharing one table and one policy.
 type Pool struct {
@@ -86,7 +128,7 @@ type NodeProtocol uint8
 const (
 	ProtocolAuto  NodeProtocol = iota // HTTP/1.1, but gRPC by HTTP/2 with prior knowledge
 	ProtocolHTTP1                     // HTTP/1.1 always
-	ProtocolH2C                       // HTTP/2 with prior knowledge always
+	ProtocolH2C                       // HTTP/2 always: with prior knowledge in clear text, by ALPN under TLS
 )
 
 // PoolSettings are what requests need to know of their pool.
@@ -104,7 +146,8 @@ type PoolSettings struct {
 	ReplayBody     int // bytes of a request body kept for a retry
 	RetryOn503     bool
 	// RetryOn503 retries a 503 with Retry-After that a node sent: fn's "too busy", which says it did not start.
-	AllowLinkLocal bool // addresses that Forbidden names are dialled all the same
+	AllowLinkLocal bool     // addresses that Forbidden names are dialled all the same
+	TLS            *NodeTLS // nil: clear text
 }
 
 // HealthKind is how nodes are probed.
@@ -130,7 +173,8 @@ type HealthSettings struct {
 	Burst      int           // 5xx in a row that eject at once; 0: never
 	Eject      time.Duration // how long a passive ejection lasts before probes decide; without probes, before a trial
 
-	AllowLinkLocal bool // addresses that Forbidden names are probed all the same
+	AllowLinkLocal bool     // addresses that Forbidden names are probed all the same
+	TLS            *NodeTLS // the pool's; nil: clear text
 }
 
 // Admin is how operators reach the balancer.

@@ -31,6 +31,8 @@ type CertNames struct {
 	OrgUnits   []string
 	DNS        []string
 	URIs       []string
+	Emails     []string
+	SPIFFE     string // trust domain and path of a valid SPIFFE ID, without spiffe://; "": it has none
 }
 
 // Key is what must stay together. Bytes alias the request view or a scratch buffer and die with them.

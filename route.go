@@ -91,6 +91,7 @@ const (
 	FromJWT      // Name: the claim, Token: where the token is
 	FromClientIP // Request.Client, without zone
 	FromSNI      // lower case
+	FromCert     // Name: which of the names in the client's verified certificate, as Request.Cert has them
 )
 
 // KeyOp is one part of a key program.

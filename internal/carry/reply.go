@@ -28,6 +28,8 @@ func (x *Exchange) Failed() Reply {
 		return Reply{502, "node_unresolved", "the node's name did not resolve"}
 	case roost.FaultForbidden:
 		return Reply{502, "node_forbidden", "the node's address is one that is never dialled"}
+	case roost.FaultTLS:
+		return Reply{502, "node_tls", "there is no TLS with the node"}
 	case roost.FaultReset:
 		return Reply{502, "node_reset", "the node broke the connection before it answered"}
 	case roost.FaultTimeout:
