@@ -23,11 +23,12 @@ dict      :                            # the root package: nouns only
 # pure: time and randomness are arguments; no goroutine, no I/O
 h1        : dict
 sniff     : dict
-route     : dict
+proxyproto :                           # the PROXY protocol's bytes
+route     : dict proxyproto
 place     : dict
 health    : dict
 pick      : dict                       # and sync/atomic
-carry     : dict h1 route pick
+carry     : dict h1 sniff proxyproto route pick
 pki       : dict                       # what is in certificates and their files
 intent    : dict                       # operators' changes and listings folded into pools
 api       : dict                       # the admin API's words on the wire: types only
@@ -63,7 +64,7 @@ e2e       : *
 
 // pure packages, and what they must not import.
 var (
-	pure   = []string{"dict", "h1", "sniff", "route", "place", "health", "pick", "carry", "pki", "intent", "api"}
+	pure   = []string{"dict", "h1", "sniff", "proxyproto", "route", "place", "health", "pick", "carry", "pki", "intent", "api"}
 	banned = []string{"net", "net/http", "os", "os/exec", "database/sql", "log", "log/slog", "math/rand", "math/rand/v2",
 		"crypto/rand", "syscall", "unsafe", "runtime", "context", "sync"}
 )
