@@ -1,0 +1,201 @@
+//go:build linux
+
+package reactor
+
+import (
+	"bytes"
+	"syscall"
+	"time"
+
+	"roost"
+	"roost/internal/h1"
+	"roost/internal/sniff"
+)
+
+const (
+	// lingerFor and lingerBytes bound how long and how much of an unread request is thrown away, so that the kernel does
+	// not answer it with a reset that makes the client lose our answer (RFC 9112, 9.6).
+	lingerFor   = 2 * time.Second
+	lingerBytes = 256 << 10
+)
+
+// begin makes a new connection wait for what its listener is for.
+func (l *loop) begin(c *conn) {
+	s := l.e.o.Snapshot.Load()
+	if conf := c.front.tls(); conf != nil {
+		l.secure(c, conf)
+		return
+	}
+	l.await(c, c.settings(s))
+	l.later(c) // most clients have sent something by now; the event says so too, but costs another turn
+}
+
+// await waits for the first byte of a request.
+func (l *loop) await(c *conn, set *roost.ListenerSettings) {
+	c.state = awaiting
+	idle := set.IdleTimeout
+	if !c.served && (idle == 0 || set.HeadTimeout < idle) {
+		idle = set.HeadTimeout
+	}
+	if grace := c.front.grace.Load(); grace != 0 {
+		idle = time.Duration(grace)
+	}
+	l.arm(c, idle)
+}
+
+// readHead goes on with a request's head, from its first byte on.
+func (l *loop) readHead(c *conn) {
+	if c.blocked() {
+		return // who does not read answers gets no more of them; flushed comes back
+	}
+	k := c.work
+	for range readBudget {
+		var b []byte
+		var e syscall.Errno
+		if k == nil && c.pend != nil {
+			b = c.pend.rest() // of a request behind the last one
+		} else {
+			limit := maxKept
+			if k != nil {
+				limit = k.limits.Head
+			}
+			b, e = l.more(c, limit)
+		}
+		if e == syscall.EAGAIN {
+			return
+		}
+		if k == nil && len(b) > 0 {
+			k = l.borrow(c)
+		}
+		if k == nil { // it ended between two requests, or before the first: nothing was asked
+			l.close(c)
+			return
+		}
+		if e != 0 && e != errEnd {
+			l.rest(k)
+			l.close(c)
+			return
+		}
+		if !c.served && k.limits.http2 && c.tls == nil {
+			if match, more := sniff.Preface(b); match {
+				l.rest(k)
+				l.pass(c, b)
+				return
+			} else if more && e == 0 {
+				l.keep(c, b)
+				if !c.canRead {
+					return
+				}
+				continue
+			}
+		}
+		done, err := k.parser.Parse(b, &k.req)
+		switch {
+		case err != nil && c.tls == nil && sniff.TLSRecord(b):
+			l.reject(k, k.x.Encrypted(k.s, &k.peer, k.start))
+			return
+		case err != nil:
+			l.reject(k, k.x.Refuse(k.s, &k.peer, err.(h1.Reason), k.start))
+			return
+		case done:
+			k.head = append(k.head[:0], b[:k.req.Size]...)
+			c.served = true
+			l.exchange(k, b[k.req.Size:])
+			return
+		case e == errEnd && blank(b):
+			l.rest(k)
+			l.close(c)
+			return
+		case e == errEnd:
+			l.reject(k, k.x.Refuse(k.s, &k.peer, h1.ErrTruncated, k.start))
+			return
+		}
+		l.keep(c, b)
+		if !c.canRead {
+			return
+		}
+	}
+	l.later(c)
+}
+
+// blank tells whether nothing of a request came but the empty line that some clients send behind one (RFC 9112, 2.2).
+func blank(b []byte) bool { return len(bytes.Trim(b, "\r\n")) == 0 }
+
+// next is what follows an exchange on its connection, once its answer is on its way.
+func (l *loop) next(c *conn, goes bool, linger bool) {
+	switch {
+	case !goes && linger:
+		l.linger(c)
+	case !goes && c.blocked():
+		c.state, c.closing = lingering, true
+	case !goes:
+		l.close(c)
+	default:
+		l.await(c, c.settings(l.e.o.Snapshot.Load()))
+		if c.canRead || c.pend != nil {
+			l.later(c) // not here: a thousand requests in one packet are a thousand turns
+		}
+	}
+}
+
+// linger ends a connection softly: the answer is out, or will be, and what the client still sends is thrown away for a while.
+func (l *loop) linger(c *conn) {
+	c.state = lingering
+	l.forget(c)
+	c.spent = 0
+	l.arm(c, lingerFor)
+	if !c.blocked() {
+		l.shutWrite(c)
+	}
+	l.drown(c)
+}
+
+// shutWrite says that no more will be sent.
+func (l *loop) shutWrite(c *conn) {
+	if c.ended {
+		return
+	}
+	c.ended = true
+	if c.tls != nil {
+		c.tls.shut(l, c)
+	}
+	if !c.blocked() {
+		l.k.shut(c.fd)
+	}
+}
+
+// drown throws away what a lingering client sends.
+func (l *loop) drown(c *conn) {
+	if c.closing {
+		return // as soon as all is sent; what comes does not matter
+	}
+	for range readBudget {
+		n, e := l.k.recv(c.fd, l.in)
+		switch {
+		case e == syscall.EAGAIN:
+			c.canRead = false
+			return
+		case e == syscall.EINTR:
+			continue
+		}
+		if c.spent += int32(n); e != 0 || n == 0 || c.spent > lingerBytes {
+			if c.blocked() && e == 0 {
+				c.closing = true // it may end its side before it has read our answer
+				return
+			}
+			l.close(c)
+			return
+		}
+	}
+	l.later(c)
+}
+
+// refuse answers a connection that is one too many.
+func (l *loop) refuse(c *conn) {
+	if c.front.shed.Load() > maxShed || c.front.tls() != nil {
+		l.close(c) // a handshake would cost more than a connection that we could take
+		return
+	}
+	k := l.borrow(c)
+	l.reject(k, k.x.Shed(k.s, &k.peer, k.start))
+}

@@ -1,0 +1,148 @@
+//go:build linux
+
+package reactor
+
+import (
+	"errors"
+	"syscall"
+
+	"roost"
+	"roost/internal/carry"
+	"roost/internal/h1"
+)
+
+// upload is a request's body on its way to a node. What was sent is held until it is too much, so that another node can
+// be tried.
+type upload struct {
+	held   []byte // all that was sent, while whole
+	whole  bool
+	read   bool  // the whole body has come
+	sent   bool  // and the socket to the node has taken it
+	broken bool  // the node takes no more
+	moved  int64 // when something of it moved last, by the monotonic clock
+}
+
+// plainFrom is from how many bytes on a piece of a body is written from where it was read, and not copied behind what is
+// written before it: a second vector costs as much as a copy of about this.
+const plainFrom = 4 << 10
+
+func (u *upload) reset() { *u = upload{held: kept(u.held)} }
+
+// begin makes the upload ready for a new exchange.
+func (u *upload) begin() { *u = upload{held: u.held[:0], whole: true} }
+
+// again makes it ready for another attempt.
+func (u *upload) again() { u.sent, u.broken = false, false }
+
+// next appends to out what in means for the node, or returns what goes on as it stands and follows it. It holds both for
+// another attempt, if all before was held.
+func (u *upload) next(x *carry.Exchange, out, in []byte) (_, body []byte, used int, err error) {
+	if x.In.Body.Done() {
+		u.read = true
+		return out, nil, 0, nil
+	}
+	mark := len(out)
+	if m := x.In.Plain(in); m >= plainFrom {
+		x.In.Skip(int64(m))
+		body, used = in[:m], m
+	} else {
+		out, used, err = x.In.Next(out, in)
+	}
+	fresh := out[mark:]
+	if limit := x.Pool.Settings.ReplayBody; u.whole && len(u.held)+len(fresh)+len(body) <= limit {
+		u.held = append(append(u.held, fresh...), body...)
+	} else if len(fresh)+len(body) > 0 {
+		u.whole = false
+	}
+	u.read = x.In.Body.Done()
+	return out, body, used, err
+}
+
+var errBodySlow = errors.New("no more of the request body in time")
+
+// upload goes on with a request's body. gone: the client's connection broke.
+func (l *loop) upload(c *conn, gone bool) {
+	k := c.work
+	if gone {
+		l.gone(k)
+		return
+	}
+	u, x := &k.upload, &k.x
+	if k.over || u.read || k.n == nil || k.n.state != answering {
+		return // what comes is the next request's, or its turn will come
+	}
+	for range readBudget {
+		n := k.n
+		if n.blocked() || u.broken || u.read {
+			return // flushed comes back
+		}
+		if l.bulkUp(k) {
+			return
+		}
+		b, e := l.more(c, h1.MaxTrailer)
+		switch {
+		case e == syscall.EAGAIN:
+			return
+		case e != 0 && e != errEnd:
+			l.failed(k, roost.StageSend, roost.FaultClientGone, e)
+			return
+		}
+		out, body, used, err := u.next(x, l.out[:0], b)
+		l.scratch(out)
+		l.keep(c, b[used:])
+		if err == nil && e == errEnd && !u.read {
+			err = h1.ErrTruncated
+		}
+		if err != nil {
+			l.failed(k, roost.StageSend, roost.FaultClientFrames, err)
+			return
+		}
+		if len(out)+len(body) > 0 {
+			if e := l.write(n, out, body); e != 0 {
+				l.breakUpload(k)
+				return
+			}
+		}
+		l.sending(k)
+		if !c.canRead {
+			return
+		}
+	}
+	l.later(c)
+}
+
+// breakUpload ends the body's way: the node takes no more. It may have answered, and closed, before it read all; the answer
+// is worth more.
+func (l *loop) breakUpload(k *work) {
+	k.upload.broken = true
+	k.upload.sent = true // and has its time from now on
+	n := k.n
+	if n.out != nil {
+		l.buffers.put(n.out)
+		n.out = nil
+	}
+	if !k.passing {
+		l.arm(n, k.set.HeadTimeout)
+	}
+	n.canRead, n.hup = true, true
+	l.answered(n)
+}
+
+var errGone = errors.New("the client reset the connection")
+
+// gone ends an exchange whose client is no more.
+func (l *loop) gone(k *work) {
+	switch {
+	case k.over:
+		k.x.Record.Aborted, k.x.Close = true, true
+		c := k.c
+		l.record(k)
+		l.rest(k)
+		l.close(c)
+	case k.waits:
+		l.unqueue(k)
+		l.fail(k, carry.Reply{})
+	default:
+		l.failed(k, roost.StageHead, roost.FaultClientGone, errGone)
+	}
+}
