@@ -29,11 +29,22 @@ type Listener struct {
 	TLS      *TLS
 	Settings ListenerSettings
 	Want     []string // lower-case names of the fields that its routes look at, by slot
+	Hello    bool     // its routes look at the name that a TLS client asks for (with ServesTCP)
 	Routes   []*Route // those that it takes, in order, bound to its Want
 }
 
+// ListenProtocol is what a listener's clients speak.
+type ListenProtocol uint8
+
+const (
+	ServesHTTP ListenProtocol = iota
+	ServesTCP                 // bytes both ways, whatever they mean
+)
+
 // ListenerSettings are what a listener grants its clients. All are limits or rules; a reload replaces them.
 type ListenerSettings struct {
+	Protocol      ListenProtocol
+	ProxyProtocol bool // each connection begins with a PROXY header, which is believed from Trust alone; from elsewhere it is refused
 	MaxConns    int           // connections at once; further ones are refused with 503 and closed
 	MaxHead     int           // bytes of a request head
 	MaxFields   int           // fields in a head
@@ -134,6 +145,7 @@ const (
 // PoolSettings are what requests need to know of their pool.
 type PoolSettings struct {
 	Protocol       NodeProtocol
+	SendProxy      uint8 // version of the PROXY header that connections to nodes begin with; 0: none
 	ConnectTimeout time.Duration
 	HeadTimeout    time.Duration // from the request's end to the response head
 	BodyTimeout    time.Duration // between two reads of a response body
@@ -164,6 +176,7 @@ type HealthSettings struct {
 	Kind       HealthKind
 	Path       string
 	Host       string   // Host of the probe; "": the node's address
+	SendProxy  uint8    // version of the PROXY header that a probe begins with, speaking for itself; 0: none
 	Expect     [][2]int // ranges of statuses that are well
 	MinVersion string   // fnlb's gate: the body is JSON whose "version" is at least this; "": off
 	Interval   time.Duration

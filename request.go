@@ -22,6 +22,8 @@ type Request struct {
 	Captures       [MaxCaptures]string // set by route.Match for the route it returns
 	Client         netip.Addr          // after the trust setting was applied
 	Cert           *CertNames          // the client's certificate, when one was verified
+	First          string              // what a raw connection began with, as far as it was read
+	TLVs           string              // of the PROXY header that the connection began with, as on the wire
 }
 
 // CertNames are a verified client certificate's names.

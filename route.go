@@ -58,6 +58,9 @@ func (o OnMissing) String() string {
 // this size never grows. Names of tenants, functions and rooms are far shorter.
 const MaxKey = 4096
 
+// MaxFirst bounds how many of a raw connection's first bytes a key may look at: they are waited for and held.
+const MaxFirst = 4096
+
 // KeyProgram yields a key or nothing: the values of its parts one after another. A part without a value: no key.
 type KeyProgram struct {
 	Ops    []KeyOp
@@ -92,12 +95,15 @@ const (
 	FromClientIP // Request.Client, without zone
 	FromSNI      // lower case
 	FromCert     // Name: which of the names in the client's verified certificate, as Request.Cert has them
+	FromBytes    // Request.First: from Index to End or, with End 0, up to Name, which is a delimiter
+	FromProxyTLV // Index: the type, or two of them in two bytes, the second inside the first
 )
 
 // KeyOp is one part of a key program.
 type KeyOp struct {
 	From   KeySource
 	Index  int
+	End    int // FromBytes: one behind the last
 	Name   string
 	Field  string // the request field whose slot Index is, lower case; "" when none is looked at
 	Token  Token

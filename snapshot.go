@@ -24,6 +24,7 @@ type ListenerView struct {
 	Routes   []*Route // in order; the first match wins
 	Retired  bool     // out of the configuration: its connections finish what they have, and then close
 	Want     []string // lower-case names of the fields that routes look at, by slot; at most MaxWant
+	Hello    bool     // routes look at the name that a TLS client asks for: without terminating TLS, its ClientHello is waited for
 }
 
 // PoolView is a pool as requests see it.

@@ -1,25 +1,11 @@
 package carry
 
 import (
-	"net/netip"
-	"slices"
 	"strings"
 
 	"roost"
 	"roost/internal/h1"
-	"roost/internal/pick"
-	"roost/internal/route"
 )
-
-// Peer is what an engine knows of the client's end of a connection.
-type Peer struct {
-	Listener roost.ListenerID
-	Addr     netip.Addr // of the socket, unmapped; invalid for unix sockets
-	TLS      bool
-	HTTP2    bool // heads are translations of HTTP/2 ones
-	SNI      string
-	Cert     *roost.CertNames
-}
 
 // Exchange is one request and its answer. An engine keeps one for as long as it has use for it: Accept makes it new.
 //
@@ -27,18 +13,13 @@ type Peer struct {
 // AppendInterim or AppendResponse, and End; at last Finish. Where Accept, Choose or End says that there will be no
 // answer of a node, AppendReply writes one of ours.
 type Exchange struct {
-	Request roost.Request
-	Key     roost.Key
-	Pool    *roost.PoolView
-	Attempt roost.Attempt
-	Record  roost.Record
+	attempts
 
 	In  Flow // the request's body
 	Out Flow // the response's body
 
-	// What the engine knows better; Choose clears the first three.
+	// What the engine knows better; Choose clears the first two, and Sent.
 	Reused   bool   // the node's connection had served before
-	Sent     bool   // anything of the request was sent to the node
 	Reset    uint16 // the status that a node meant which reset this request's stream, and kept the connection; 0: it did not
 	Answered bool   // anything of a final answer was sent to the client
 	Held     bool   // all of the request's body so far can be sent again
@@ -47,20 +28,14 @@ type Exchange struct {
 	// Close says that the client's connection ends with this exchange. Engines may set it before the response head.
 	Close bool
 
-	lv       *roost.ListenerView
-	peer     *Peer
 	head     *h1.Head
 	text     string
-	scratch  []byte
-	tried    roost.Tried
 	report   report
 	pool     roost.PoolView // what Pool points to once the answer passes
-	fault    roost.Fault
-	step     roost.Step // what followed the attempt that ended
-	reason   h1.Reason  // with FaultClientFrames
-	began    int64      // the attempt
-	headAt   int64      // its response head; 0: none yet
-	status   uint16     // the node's
+	step     roost.Step     // what followed the attempt that ended
+	reason   h1.Reason      // with FaultClientFrames
+	headAt   int64          // the attempt's response head; 0: none yet
+	status   uint16         // the node's
 	interims uint8
 	flags    flags
 }
@@ -68,7 +43,6 @@ type Exchange struct {
 // flags are what Accept found out about a request, for the steps that follow.
 type flags struct {
 	trusted   bool // the peer's forwarding headers are believed
-	keyed     bool
 	upgrade   bool // an allowed protocol was asked for
 	earlyData bool
 	continued bool // 100 (Continue) was passed on
@@ -107,7 +81,6 @@ func (x *Exchange) Accept(s *roost.Snapshot, p *Peer, h *h1.Head, text string, s
 	} else if r.Target == "" {
 		r.Target = "/"
 	}
-	r.SNI, r.Cert = p.SNI, p.Cert
 	rec.Method, rec.Host, rec.Target, rec.Proto = r.Method, r.Host, h.Target.In(text), x.proto()
 
 	hops, limited := x.scan()
@@ -128,25 +101,11 @@ func (x *Exchange) Accept(s *roost.Snapshot, p *Peer, h *h1.Head, text string, s
 	x.flags.upgrade = h.Upgrade.Len() > 0 && h.Minor > 0 && !p.HTTP2 && x.In.Body.Done() && x.offersUpgrade()
 	x.flags.expect = h.Expect100 && h.Minor > 0 && x.In.Body.Framing != h1.NoBody
 
-	rt := route.Match(x.lv, r)
-	if rt == nil && x.lv.Name == "" {
-		x.Close = true
-		return Reply{503, "listener_retired", "this listener is no longer served"}, false
+	if reply, ok = x.match(); !ok {
+		x.Close = x.Close || x.lv.Name == "" // nobody serves it any more
+		return reply, false
 	}
-	if rt == nil {
-		return Reply{404, "no_route", "no route matches this request"}, false
-	}
-	rec.Route, rec.Pool = rt, rt.PoolID
-	key, ok := route.Extract(rt, r, x.scratch, now/1e9)
-	if ok {
-		x.Key = roost.Key{Bytes: key}
-		x.flags.keyed = true
-		rec.Key = key
-	} else if rt.OnMissing == roost.MissingReject {
-		return Reply{400, "key_missing", "the request has no key that its route asks for"}, false
-	}
-	x.Pool = &s.Pools[rt.Pool]
-	return Reply{}, true
+	return x.place(s, now)
 }
 
 // Refuse begins and fails an exchange whose head could not be parsed, for why.
@@ -175,16 +134,16 @@ func (x *Exchange) Late(s *roost.Snapshot, p *Peer, start int64) Reply {
 func (x *Exchange) Shed(s *roost.Snapshot, p *Peer, start int64) Reply {
 	x.reset(s, p, start)
 	x.Close = true
+	return shed()
+}
+
+func shed() Reply {
 	return Reply{503, "too_many_connections", "the listener is at its limit of connections"}
 }
 
 func (x *Exchange) reset(s *roost.Snapshot, p *Peer, start int64) {
 	// The assignment clears views of earlier bytes as well, so that nothing outlives its exchange.
-	if x.scratch == nil {
-		x.scratch = make([]byte, 0, roost.MaxKey)
-	}
-	*x = Exchange{scratch: x.scratch, lv: s.Listener(p.Listener), peer: p, Held: true}
-	x.Record.Start, x.Record.Listener, x.Record.Client = start, p.Listener, p.Addr
+	*x = Exchange{attempts: x.begin(s, p, start), Held: true}
 }
 
 // proto is the protocol that the client spoke, as logs have it.
@@ -259,55 +218,12 @@ func (x *Exchange) mayUpgrade(token string) bool {
 // Choose makes the next attempt, or says why there is none: then nothing was counted. now is in Unix nanoseconds; rnd
 // is any random number.
 func (x *Exchange) Choose(rnd uint64, now int64) roost.Refusal {
-	var k *roost.Key
-	if x.flags.keyed {
-		k = &x.Key
+	refused := x.choose(rnd, now)
+	if refused == roost.NotRefused {
+		x.Reused, x.Reset, x.flags.busy = false, 0, false
+		x.headAt, x.status, x.report = 0, 0, report{}
 	}
-	a, refused := pick.Begin(x.Pool, k, &x.tried, rnd, now)
-	if refused != roost.NotRefused {
-		return refused
-	}
-	x.Attempt = a
-	x.Reused, x.Sent, x.Reset, x.flags.busy = false, false, 0, false
-	x.began, x.headAt, x.status, x.report, x.fault = now, 0, 0, report{}, roost.NoFault
-	r := &x.Record
-	r.Node, r.Why, r.Tries = a.ID, a.Why, x.tried.N
-	r.Spilled = r.Spilled || a.Why == roost.WhySpill || a.Why == roost.WhyLeast
-	r.Panic = r.Panic || a.Why == roost.WhyPanic
-	return roost.NotRefused
-}
-
-// Refresh goes over to a later snapshot, between Accept or an attempt's end and Choose. An exchange whose pool is gone
-// goes on with the pool that it has.
-func (x *Exchange) Refresh(s *roost.Snapshot) {
-	for i := range s.Pools {
-		if p := &s.Pools[i]; p.ID == x.Pool.ID {
-			x.translate(p)
-			x.Pool = p
-			x.Key.Hash = 0 // the table may have another hash key
-			return
-		}
-	}
-}
-
-// translate lets tried say of p's roster what it says of the present one. Nodes are known by their counters.
-func (x *Exchange) translate(p *roost.PoolView) {
-	if p.Table == x.Pool.Table {
-		return
-	}
-	for i, ref := range x.tried.Refs[:x.tried.N] {
-		if ref == roost.NoNode {
-			continue
-		}
-		x.tried.Refs[i] = roost.NodeRef(len(p.Nodes)) // nobody's: it is not in p, and perhaps was not in the last one
-		if int(ref) >= len(x.Pool.Nodes) {
-			continue
-		}
-		live := x.Pool.Nodes[ref].Live
-		if at := slices.IndexFunc(p.Nodes, func(n roost.NodeView) bool { return n.Live == live }); at >= 0 {
-			x.tried.Refs[i] = roost.NodeRef(at)
-		}
-	}
+	return refused
 }
 
 // Refused is the answer when Choose makes no attempt: what went wrong before, if something did.
@@ -315,13 +231,7 @@ func (x *Exchange) Refused(r roost.Refusal) Reply {
 	if x.fault != roost.NoFault {
 		return x.Failed()
 	}
-	switch r {
-	case roost.RefusedFull:
-		return Reply{503, "pool_full", "every node is at its limit of requests"}
-	case roost.RefusedOwner:
-		return Reply{503, "owner_unreachable", "the only node that may serve this key is out of reach"}
-	}
-	return Reply{503, "pool_empty", "no node can take this request"}
+	return refusal(r)
 }
 
 // Idempotent tells whether the request's method may be repeated (RFC 9110, 9.2.2).
@@ -335,10 +245,12 @@ func (x *Exchange) Idempotent() bool {
 
 // HTTP2 tells whether the node is to be spoken to in HTTP/2.
 func (x *Exchange) HTTP2() bool {
-	switch x.Pool.Settings.Protocol {
-	case roost.ProtocolH2C:
+	switch set := &x.Pool.Settings; {
+	case set.SendProxy != 0:
+		return false // a connection with a PROXY header speaks for one client; HTTP/2 ones are shared
+	case set.Protocol == roost.ProtocolH2C:
 		return true
-	case roost.ProtocolHTTP1:
+	case set.Protocol == roost.ProtocolHTTP1:
 		return false
 	}
 	for i := range x.head.Fields {

@@ -91,14 +91,7 @@ func (x *Exchange) client() netip.Addr {
 	return best
 }
 
-func (x *Exchange) trusts(a netip.Addr) bool {
-	for _, p := range x.lv.Settings.Trust {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
-}
+func (x *Exchange) trusts(a netip.Addr) bool { return trusts(&x.lv.Settings, a) }
 
 func (x *Exchange) has(id h1.FieldID) bool {
 	for i := range x.head.Fields {

@@ -20,24 +20,6 @@ type Reply struct {
 // Failed is the answer to a request whose last attempt failed; the zero Reply when the client is not there to read it.
 func (x *Exchange) Failed() Reply {
 	switch x.fault {
-	case roost.FaultRefused:
-		return Reply{502, "node_refused", "the node refused the connection"}
-	case roost.FaultConnect:
-		return Reply{502, "node_unreachable", "the node could not be reached"}
-	case roost.FaultResolve:
-		return Reply{502, "node_unresolved", "the node's name did not resolve"}
-	case roost.FaultForbidden:
-		return Reply{502, "node_forbidden", "the node's address is one that is never dialled"}
-	case roost.FaultTLS:
-		return Reply{502, "node_tls", "there is no TLS with the node"}
-	case roost.FaultReset:
-		return Reply{502, "node_reset", "the node broke the connection before it answered"}
-	case roost.FaultTimeout:
-		return Reply{504, "node_timeout", "the node did not answer in time"}
-	case roost.FaultProtocol:
-		return Reply{502, "node_protocol", "the node's answer is not valid HTTP"}
-	case roost.FaultTooLarge:
-		return Reply{502, "node_head_too_large", "the head of the node's answer is over the limit"}
 	case roost.FaultClientSlow:
 		if x.flags.slow {
 			return Reply{408, "body_too_slow", "the request body comes too slowly"}
@@ -48,10 +30,8 @@ func (x *Exchange) Failed() Reply {
 			return Reply{413, "body_too_large", "request body is over the limit"}
 		}
 		return Reply{uint16(x.reason.Status()), x.reason.Code(), x.reason.Error()}
-	case roost.FaultLocal:
-		return Reply{503, "out_of_resources", "this balancer is out of resources"}
 	}
-	return Reply{}
+	return failure(x.fault)
 }
 
 // AppendReply appends a whole answer of our own. The engine has set Close if the connection cannot go on. Nothing is

@@ -274,13 +274,6 @@ func NodeIdle(h *h1.Head, text string) time.Duration {
 	return 0
 }
 
-// Abandon counts out an attempt whose engine failed; nothing is known of it.
-func (x *Exchange) Abandon() {
-	if x.Attempt.Live != nil && !x.Attempt.Ended {
-		pick.End(&x.Attempt)
-	}
-}
-
 // Finish completes the record. Its strings are views of the request's bytes.
 func (x *Exchange) Finish(now int64) *roost.Record {
 	r := &x.Record

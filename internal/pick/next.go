@@ -67,6 +67,8 @@ func tally(l *roost.Live, o *roost.Outcome, now int64) {
 	// eject it again at once.
 	late := now-o.Nanos < l.Back.Load()
 	switch {
+	case o.Status == 0 && o.Fault == roost.NoFault && o.Stage == roost.StageDone: // a raw connection stands
+		l.Nanos.Add(uint64(max(0, o.Nanos)))
 	case o.Status == 0 && (late || !ofNode(o.Fault) || stale(o)):
 		return
 	case o.Status != 0:

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"roost"
+	"roost/internal/proxyproto"
 )
 
 // Extract finds the key of a request that rt took: the first of rt.Keys that yields one. The key is appended to
@@ -71,6 +72,13 @@ func part(dst []byte, op *roost.KeyOp, r *roost.Request, now int64) (_ []byte, o
 		return clientIP(dst, r)
 	case roost.FromSNI:
 		return putLower(dst, strings.TrimSuffix(r.SNI, "."))
+	case roost.FromCert:
+		return putCert(dst, r.Cert, op.Name)
+	case roost.FromBytes:
+		return putBytes(dst, r.First, op)
+	case roost.FromProxyTLV:
+		v, _ := proxyproto.TLVs(r.TLVs).Find(op.Index)
+		return put(dst, v)
 	}
 	return dst, false
 }
@@ -107,6 +115,37 @@ func clientIP(dst []byte, r *roost.Request) ([]byte, bool) {
 		dst = putByte(dst, c)
 	}
 	return dst, true
+}
+
+// putCert appends a name of the client's certificate; of several the first.
+func putCert(dst []byte, c *roost.CertNames, name string) ([]byte, bool) {
+	if c == nil {
+		return dst, false
+	}
+	switch name {
+	case "cn":
+		return put(dst, c.CommonName)
+	case "o":
+		return put(dst, first(c.Orgs))
+	case "ou":
+		return put(dst, first(c.OrgUnits))
+	case "dns":
+		return putLower(dst, first(c.DNS))
+	case "uri":
+		return put(dst, first(c.URIs))
+	case "email":
+		return put(dst, first(c.Emails))
+	case "spiffe":
+		return put(dst, c.SPIFFE)
+	}
+	return dst, false
+}
+
+func first(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return names[0]
 }
 
 func field(r *roost.Request, slot int) string {

@@ -22,7 +22,8 @@ const (
 
 // words are the sources of a key's parts, as they are written. "name" stands for an argument behind a colon.
 func words() []string {
-	return []string{"path", "host", "method", "client_ip", "sni", "header:name", "query:name", "cookie:name", "jwt:claim"}
+	return []string{"path", "host", "method", "client_ip", "sni", "header:name", "query:name", "cookie:name", "jwt:claim", "cert:name",
+		"bytes_until:delimiter", "proxy_tlv:type"}
 }
 
 // isWord keeps captures from taking the name of a source: {host} must not have two meanings.
@@ -47,7 +48,11 @@ type Scope struct {
 //	path[-1]      its last segment             cookie:NAME   a cookie, without quotes; of several the first
 //	host          lower case, without port     jwt:CLAIM     a string, number or boolean; dots lead into objects
 //	method        as sent                      client_ip     the client's address
-//	sni           the TLS server name
+//	sni           the TLS server name          cert:NAME     of the client's verified certificate: cn, o, ou, dns, uri,
+//	                                                         email (of several the first) or spiffe
+//	bytes[4:12]   eight of those that a raw connection begins with, behind the first four
+//	bytes_until:\n  those up to a delimiter; \r \n \t \0 \\ and \xHH are written so
+//	proxy_tlv:T   of the PROXY header: alpn, authority, unique_id, ssl_cn, aws, or a number such as 0xE0
 //
 // With braces it is a template: {SOURCE} and {CAPTURE} are replaced, {{ and }} are braces, the rest is text. The program
 // refers to fields by name until Bind gives them slots. Errors are of type *SyntaxError.
@@ -116,6 +121,9 @@ func (sc Scope) source(text string, off int, braces bool) (roost.KeyOp, error) {
 	if strings.HasPrefix(text, "path[") {
 		return parseIndex(text, off)
 	}
+	if strings.HasPrefix(text, "bytes[") {
+		return parseRange(text, off)
+	}
 	word, arg, has := strings.Cut(text, ":")
 	op, argOff := roost.KeyOp{Name: arg}, off+len(text)-len(arg)
 	switch word {
@@ -146,6 +154,13 @@ func (sc Scope) source(text string, off int, braces bool) (roost.KeyOp, error) {
 			op.Field, op.Token = sc.Token.Field, roost.Token{From: sc.Token.From, Name: sc.Token.Name}
 		}
 		return op, wantName(word, arg, argOff)
+	case "cert":
+		op.From = roost.FromCert
+		return op, wantCert(arg, argOff)
+	case "bytes_until":
+		return parseDelimiter(arg, argOff)
+	case "proxy_tlv":
+		return parseTLV(arg, argOff)
 	default:
 		return op, sc.unknown(text, off, braces)
 	}
@@ -185,6 +200,15 @@ func parseIndex(text string, off int) (roost.KeyOp, error) {
 		return roost.KeyOp{}, fault(off+open, "%q is not the number of a segment; path[0] is the first, path[-1] the last, %d the limit", digits, maxSegment)
 	}
 	return roost.KeyOp{From: roost.FromSegment, Index: n}, nil
+}
+
+// wantCert checks which name in a certificate is meant.
+func wantCert(arg string, off int) error {
+	names := []string{"cn", "o", "ou", "dns", "uri", "email", "spiffe"}
+	if slices.Contains(names, arg) {
+		return nil
+	}
+	return &SyntaxError{Off: off, Msg: fmt.Sprintf("%q is not a name in a certificate; there is cert:%s", arg, strings.Join(names, ", cert:")), Got: arg, Known: names}
 }
 
 func wantName(word, arg string, off int) error {
