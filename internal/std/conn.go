@@ -58,7 +58,7 @@ func addrOf(a net.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// serve carries the connection's exchanges one after the other.
+// serve carries what was accepted.
 func (c *conn) serve() {
 	limit := int64(c.settings().MaxConns)
 	defer c.f.conns.Add(-1) // after end: a connection that lingers still counts
@@ -71,16 +71,18 @@ func (c *conn) serve() {
 	if conf != nil && !c.handshake(conf) {
 		return
 	}
-	if c.peer.TLS && c.w.conn.(*tls.Conn).ConnectionState().NegotiatedProtocol == "h2" {
-		c.serveHTTP2(c.w.conn)
+	c.speak()
+}
+
+// speak carries what the client says, in HTTP/2 or HTTP/1.1.
+func (c *conn) speak() {
+	if t, ok := c.w.conn.(*tls.Conn); ok && t.ConnectionState().NegotiatedProtocol == "h2" {
+		c.serveHTTP2(c.rewound())
 		return
 	}
 	for c.await() {
 		if !c.served && c.prefaced() {
-			b := append([]byte(nil), c.w.pending()...)
-			c.w.take(len(b))
-			c.w.rest()
-			c.serveHTTP2(&replay{c.w.conn, b})
+			c.serveHTTP2(c.rewound())
 			return
 		}
 		if !c.exchange() {
@@ -182,6 +184,17 @@ func (c *conn) prefaced() bool {
 			return false // what there is will be refused as HTTP/1.1
 		}
 	}
+}
+
+// rewound is the connection as if nothing had been read ahead.
+func (c *conn) rewound() net.Conn {
+	b := append([]byte(nil), c.w.pending()...)
+	c.w.take(len(b))
+	c.w.rest()
+	if len(b) == 0 {
+		return c.w.conn
+	}
+	return &replay{c.w.conn, b}
 }
 
 // replay gives the bytes that were read ahead, then those of the connection.

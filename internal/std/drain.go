@@ -51,14 +51,15 @@ func acceptQueued(ln net.Listener) {
 func (e *Engine) finish(ctx context.Context, end func(net.Listener), grace time.Duration) error {
 	e.mu.Lock()
 	e.draining = true
-	e.dismiss(func(*front) bool { return true }, end, grace)
+	e.dismiss(everyone, end, grace)
 	e.settle()
+	empty := e.empty
 	e.mu.Unlock()
 	var err error
 	select {
-	case <-e.empty:
+	case <-empty:
 	case <-ctx.Done():
-		if n := e.cut(nil); n > 0 {
+		if n := e.cut(everyone); n > 0 {
 			err = fmt.Errorf("%d connections cut off", n)
 		}
 	}
@@ -71,6 +72,11 @@ func (e *Engine) dismiss(who func(*front) bool, end func(net.Listener), grace ti
 	for f := range e.fronts {
 		if who(f) && f.grace.CompareAndSwap(0, int64(grace)) {
 			end(f.ln)
+		}
+	}
+	for _, f := range e.guests {
+		if who(f) {
+			f.grace.CompareAndSwap(0, int64(grace))
 		}
 	}
 	for c := range e.conns {
@@ -100,13 +106,15 @@ func (e *Engine) settle() {
 	}
 }
 
-// cut ends connections at once, those of f or, with nil, all, and tells how many there were.
-func (e *Engine) cut(f *front) int {
+func everyone(*front) bool { return true }
+
+// cut ends the connections of fronts at once, and tells how many there were.
+func (e *Engine) cut(who func(*front) bool) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	n := 0
 	for c := range e.conns {
-		if f == nil || c.f == f {
+		if who(c.f) {
 			abort(c.nc) // an answer that only the connection's end ends must not look complete
 			c.cut()
 			n++

@@ -35,12 +35,17 @@ type Engine struct {
 	kept    time.Time  // the last round
 	swept   time.Time
 
-	mu       sync.Mutex // guards the four below; taken per connection and listener, never per request
+	mu       sync.Mutex // guards those below; taken per connection and listener, never per request
 	conns    map[*conn]struct{}
 	fronts   map[*front]struct{}                // those that accept
+	guests   map[roost.ListenerID]*front        // what connections taken from another engine hang on
 	counts   map[roost.ListenerID]*atomic.Int64 // of open connections
 	draining bool
 	empty    chan struct{} // closed when, in a drain, the first two have become empty
+
+	house      context.Context // of guests, until Host ends
+	closeHouse context.CancelFunc
+	lodged     sync.WaitGroup // the guests' goroutines
 
 	// Panics counts exchanges that a bug of ours ended. Each is logged.
 	Panics atomic.Uint64
@@ -59,18 +64,20 @@ func New(o Options) *Engine {
 	}
 	e := &Engine{o: o, conns: map[*conn]struct{}{}, fronts: map[*front]struct{}{}, counts: map[roost.ListenerID]*atomic.Int64{},
 		empty: make(chan struct{})}
+	e.guests = map[roost.ListenerID]*front{}
+	e.house, e.closeHouse = context.WithCancel(context.Background())
 	e.nodes.lend = &e.buffers
 	e.nodes.links.open(&e.nodes.dialer, &e.buffers)
 	return e
 }
 
-// front is one listener being served.
+// front is one listener being served, here or, with no ln, by the engine that passes its connections on.
 type front struct {
 	e     *Engine
 	ln    net.Listener
 	id    roost.ListenerID
 	tls   func() *tls.Config
-	ctx   context.Context // Serve's; dials and handshakes hang on it
+	ctx   context.Context // Serve's or Host's; dials and handshakes hang on it
 	grace atomic.Int64    // not 0: it leaves, and idle connections may bring a request for so many nanoseconds
 	conns *atomic.Int64   // all of the listener id, those of a front that left before included
 	shed  atomic.Int64
@@ -154,7 +161,7 @@ func (f *front) watch(ended <-chan struct{}) {
 			return
 		case <-f.ctx.Done():
 			f.ln.Close()
-			f.e.cut(f)
+			f.e.cut(func(o *front) bool { return o == f })
 			return
 		case now := <-tick.C:
 			f.e.upkeep(now)
