@@ -255,10 +255,10 @@ func (l *loop) deliver(k *work, out, b []byte, end bool) bool {
 		b = b[m:]
 	}
 	var wrong error
+	if len(plain) < plainFrom || len(b) > 0 && !flow.Body.Done() {
+		out, plain = append(out, plain...), nil
+	}
 	if len(b) > 0 && !flow.Body.Done() {
-		if len(plain) > 0 { // bytes as they are, and then others: no framing is like that, but none need promise it
-			out, plain = append(out, plain...), nil
-		}
 		var used int
 		out, used, wrong = flow.Next(out, b)
 		b = b[used:]
