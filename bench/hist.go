@@ -21,6 +21,15 @@ func (h *Hist) Add(ns int64) {
 	h.max = max(h.max, ns)
 }
 
+// Merge adds all that another one counted.
+func (h *Hist) Merge(o *Hist) {
+	for i, c := range o.counts {
+		h.counts[i] += c
+	}
+	h.n += o.n
+	h.max = max(h.max, o.max)
+}
+
 // Quantile returns the least duration, in nanoseconds, that at least a share q of all do not exceed: the upper end of
 // its bucket, so never too little, and never more than the largest seen. Empty: 0.
 func (h *Hist) Quantile(q float64) int64 {

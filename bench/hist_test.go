@@ -55,3 +55,19 @@ func TestAnEmptyHistogramAndNegativeDurationsAreZero(t *testing.T) {
 		t.Errorf("negative: quantile %d of %d", q, h.n)
 	}
 }
+
+func TestMergedHistogramsAreAsIfOneHadSeenAll(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(3, 4))
+	var one, two, all Hist
+	for range 1000 {
+		a, b := rnd.Int64N(1<<30), rnd.Int64N(1<<20)
+		one.Add(a)
+		two.Add(b)
+		all.Add(a)
+		all.Add(b)
+	}
+	one.Merge(&two)
+	if one != all {
+		t.Error("they differ")
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,9 +30,6 @@ const (
 	grace = time.Second
 	// maxErrors ends a run that only produces errors.
 	maxErrors = 100_000
-	// sources spreads connections over 127.0.0.2 and following: each has its own ports, so that a connection per request
-	// does not run out of them while closed ones linger in TIME_WAIT.
-	sources = 64
 )
 
 // loader is a load generator: all its connections in one epoll loop.
@@ -57,29 +55,53 @@ type loader struct {
 	buf    [256 << 10]byte
 }
 
-// runLoad puts a proxy under load and prints a Sample.
-func runLoad(load Load, out io.Writer) error {
-	// Sleeping to the due time must not be rounded up by the usual 50 us.
-	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("set the timer slack: %w", err)
+func (l *Load) target() target {
+	t := target{port: l.Port}
+	if l.Case.Front == TLS {
+		t.tls = clientTLS(nil)
 	}
-	p, err := newPoller()
-	if err != nil {
-		return err
+	return t
+}
+
+// runLoad does to a proxy what the case says and prints a Sample.
+func runLoad(load Load, out io.Writer) (err error) {
+	var s Sample
+	ctx := context.Background() // whoever started us ends us
+	switch {
+	case load.Case.Kind == Idle:
+		s, err = load.idle(ctx)
+	case load.Case.Kind == Flooded:
+		s, err = load.flood(ctx)
+	case load.Case.Front == TLS:
+		l := &tlsLoader{load: load, to: load.target(), body: body(bodySize(load.Case.Path))}
+		s, err = l.run(ctx)
+	default:
+		s, err = runLoader(load)
 	}
-	l := &loader{load: load, poll: p, conns: make([]loadConn, load.Case.Conns), body: body(bodySize(load.Case.Path))}
-	s, err := l.run()
 	if err != nil {
 		return err
 	}
 	return json.NewEncoder(out).Encode(s)
 }
 
+func runLoader(load Load) (s Sample, err error) {
+	// Sleeping to the due time must not be rounded up by the usual 50 us.
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
+		return s, fmt.Errorf("set the timer slack: %w", err)
+	}
+	p, err := newPoller()
+	if err != nil {
+		return s, err
+	}
+	l := &loader{load: load, poll: p, conns: make([]loadConn, load.Case.Conns), body: body(bodySize(load.Case.Path))}
+	return l.run()
+}
+
 func (l *loader) run() (Sample, error) {
 	var s Sample
 	c := &l.load.Case
 	for i := range l.conns {
-		l.conns[i] = loadConn{fd: -1, req: request(*c, fmt.Sprintf("user-%d", i*7919))}
+		l.conns[i] = loadConn{fd: -1, req: request(*c, userKey(i))}
 		if c.PerRequest {
 			continue
 		}
@@ -119,10 +141,15 @@ func (l *loader) run() (Sample, error) {
 			return s, err
 		}
 	}
-	s = Sample{Requests: n1 - n0, Seconds: (after.at - before.at).Seconds(), Errors: l.errors - e0, Wrong: l.wrong, RSS: after.proxy.RSS,
+	return between(before, after, n1-n0, l.errors-e0, l.wrong, &l.hist), nil
+}
+
+// between is the sample of what happened from one sight to the next.
+func between(before, after sight, requests, errors, wrong int64, latencies *Hist) Sample {
+	s := Sample{Requests: requests, Seconds: (after.at - before.at).Seconds(), Errors: errors, Wrong: wrong, RSS: after.proxy.RSS,
 		Others: before.machine.others(after.machine, after.all()-before.all(), int64(after.at-before.at))}
-	s.count(&l.hist, before.proxy, after.proxy)
-	return s, nil
+	s.count(latencies, before.proxy, after.proxy)
+	return s
 }
 
 // sight is what is seen at one end of the measured window.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"time"
 
@@ -17,10 +16,7 @@ type loadConn struct {
 	toSend []byte // of the request
 	busy   bool
 	since  time.Duration // when the request was due, from the start
-	head   []byte        // the start of a response head
-	need   int64         // of the response body, what is to come; -1: the head is to come
-	off    int64
-	close  bool // this is the connection's last response
+	answer answer
 }
 
 // dial starts a connection.
@@ -30,14 +26,14 @@ func (l *loader) dial(i int) error {
 	if err != nil {
 		return fmt.Errorf("make a socket: %w", err)
 	}
-	c.fd, c.gen, c.need, c.head = fd, c.gen+1, -1, c.head[:0]
+	c.fd, c.gen = fd, c.gen+1
 	if err := noDelay(fd); err != nil {
 		return err
 	}
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err != nil {
 		return fmt.Errorf("set IP_BIND_ADDRESS_NO_PORT: %w", err)
 	}
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, byte(2 + i%sources)}}); err != nil {
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: source(i)}); err != nil {
 		return fmt.Errorf("bind to a source address: %w", err)
 	}
 	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: loopback, Port: l.load.Port}); err != nil && err != unix.EINPROGRESS {
@@ -55,7 +51,8 @@ func (l *loader) send(i int, due time.Duration) {
 			return
 		}
 	}
-	c.busy, c.since, c.toSend, c.need, c.off, c.close = true, due, c.req, -1, 0, false
+	c.busy, c.since, c.toSend = true, due, c.req
+	c.answer.begin()
 	l.push(c)
 }
 
@@ -100,44 +97,15 @@ func (l *loader) ready(i int) {
 
 // take reads a part of a response. Not ok: it is not what was asked for, and the connection is of no more use.
 func (l *loader) take(c *loadConn, b []byte) (done, ok bool) {
-	if !c.busy {
-		l.wrong++ // bytes that nobody asked for
-		return false, false
+	err := errWrong // bytes that nobody asked for
+	if c.busy {
+		done, err = c.answer.take(b, l.body)
 	}
-	if c.need < 0 {
-		if len(c.head) > 0 {
-			c.head = append(c.head, b...)
-			b = c.head
-		}
-		end := bytes.Index(b, headEnd)
-		if end < 0 {
-			if len(c.head) == 0 {
-				c.head = append(c.head, b...)
-			}
-			return false, len(c.head) <= maxHead
-		}
-		c.head = c.head[:0]
-		h, err := parseHead(b[:end+len(headEnd)])
-		if err != nil || h.chunked || !bytes.HasPrefix(b, ok200) {
-			return false, false
-		}
-		if h.length != int64(len(l.body)) {
-			l.wrong++
-			return false, false
-		}
-		c.need, c.close, b = h.length, h.close || l.load.Case.PerRequest, b[end+len(headEnd):]
-	}
-	n := int64(len(b))
-	// The ends of each piece tell a loss or a shift; the whole was compared before the runs.
-	if n > c.need || n > 0 && (b[0] != l.body[c.off] || b[n-1] != l.body[c.off+n-1]) {
+	if err == errWrong {
 		l.wrong++
-		return false, false
 	}
-	c.need, c.off = c.need-n, c.off+n
-	return c.need == 0, true
+	return done, err == nil
 }
-
-var ok200 = []byte("HTTP/1.1 200 ")
 
 // finish counts a request and goes on to the next.
 func (l *loader) finish(i int) {
@@ -147,7 +115,7 @@ func (l *loader) finish(i int) {
 	if c.since >= l.from {
 		l.hist.Add(int64(now - c.since))
 	}
-	if c.close {
+	if c.answer.close || l.load.Case.PerRequest {
 		l.hangUp(c)
 	}
 	l.free(i, now)

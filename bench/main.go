@@ -1,9 +1,10 @@
 // Bench measures what proxies cost: it starts Roost and the peers found on this machine (HAProxy, nginx), an upstream
 // and a load generator, and compares CPU per request, requests per second and latencies.
 //
-// Guarantee: all contestants do the same work (affinity by the header X-Key, X-Forwarded-For, connections to the nodes
-// kept, no access log), which is checked before a figure is taken; a case runs all of them interleaved, A B C A B C,
-// and compares within a round. CPU is the proxy's own, from the kernel's accounting of all its threads.
+// Guarantee: all contestants do the same work (affinity by the header X-Key, or by the client's address in a relay;
+// X-Forwarded-For, connections to the nodes kept, TLS 1.3 with one key, curve and cipher, no access log), which is checked
+// before a figure is taken; a case runs all of them interleaved, A B C A B C, and compares within a round. CPU is the
+// proxy's own, from the kernel's accounting of all its threads; so is its memory.
 //
 // Trap: on a shared machine requests per second and latencies are comparable within one table only, and only roughly;
 // the ratios of CPU per request hold.
@@ -45,7 +46,7 @@ func main() {
 
 // command is main without the exit: 0 done, 1 failed, 2 used wrongly.
 func command(ctx context.Context, args []string, out, errs io.Writer) int {
-	if len(args) == 2 && (args[0] == "upstream" || args[0] == "load") {
+	if isChild(args) {
 		if err := child(args[0], args[1], out); err != nil {
 			fmt.Fprintf(errs, "bench %s: %v\n", args[0], err)
 			return 1
@@ -71,6 +72,17 @@ func command(ctx context.Context, args []string, out, errs io.Writer) int {
 	return 0
 }
 
+// What the bench starts itself as: with a Load as JSON, but for the upstream.
+const (
+	childUpstream = "upstream"
+	childLoad     = "load"
+	childDrip     = "drip"
+)
+
+func isChild(args []string) bool {
+	return len(args) == 2 && slices.Contains([]string{childUpstream, childLoad, childDrip}, args[0])
+}
+
 const (
 	maxRounds  = 100 // rounds beyond this sharpen no median
 	maxSeconds = 60  // of one run: enough for any steady state here, and it bounds the whole
@@ -81,7 +93,7 @@ func parse(args []string, errs io.Writer) (options, error) {
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(errs)
 	names := fs.String("cases", "", "cases to run, by comma; all when empty")
-	only := fs.String("only", "", "contestants to run, by comma ("+strings.Join(contestantNames(), ", ")+"); all when empty")
+	only := fs.String("only", "", "contestants to run, by comma ("+strings.Join(contestantNames(), ", ")+"); all but roost-std when empty")
 	fs.IntVar(&o.rounds, "rounds", 3, "rounds of each case; medians are taken over them")
 	fs.Float64Var(&o.seconds, "seconds", 1.5, "length of one run, after a warm-up of a quarter of it")
 	fs.BoolVar(&o.json, "json", false, "print JSON instead of tables")
@@ -91,7 +103,7 @@ func parse(args []string, errs io.Writer) (options, error) {
 		fs.PrintDefaults()
 		fmt.Fprintln(errs, "cases:")
 		for _, c := range cases {
-			fmt.Fprintf(errs, "  %-11s %s\n", c.Name, c.About)
+			fmt.Fprintf(errs, "  %-13s %s\n", c.Name, c.About)
 		}
 	}
 	if err := fs.Parse(args); err != nil {

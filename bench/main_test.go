@@ -11,7 +11,7 @@ import (
 
 // TestMain lets the test binary be its own upstream and load generator, as the bench is.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && (os.Args[1] == "upstream" || os.Args[1] == "load") {
+	if isChild(os.Args[1:]) {
 		os.Exit(command(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 	}
 	os.Exit(m.Run())
@@ -38,22 +38,73 @@ func TestFlagsThatMakeNoSenseAreRefusedByName(t *testing.T) {
 }
 
 func TestContestantsListenWhereTheyAreToldAndKnowAllNodes(t *testing.T) {
+	keys := map[Front][]string{HTTP: {"x-key"}, TLS: {"x-key"}, Relay: {"balance source", "remote-addr", "client-ip"}}
 	for _, c := range contestants {
-		args, files, _ := c.start(setup{dir: "/d", port: 4000, nodes: []int{5001, 5002, 5003, 5004}, threads: 2, tuned: c.tuned, root: true})
-		all := strings.Join(args, " ")
-		for path, text := range files {
-			if !slices.Contains(args, path) {
-				t.Errorf("%s does not read %s", c.name, path)
+		for front, key := range keys {
+			args, files, _ := c.start(setup{name: c.name, dir: "/d", port: 4000, nodes: []int{5001, 5002, 5003, 5004}, c: Case{Front: front, Threads: 2},
+				tuned: c.tuned, root: true, files: 20000, tls: certificate{cert: "/crt", key: "/key", both: "/both"}, engines: true})
+			all := strings.Join(args, " ")
+			for path, text := range files {
+				if !slices.Contains(args, path) {
+					t.Errorf("%s does not read %s", c.name, path)
+				}
+				all += text
 			}
-			all += text
-		}
-		for _, addr := range []string{":4000", ":5001", ":5002", ":5003", ":5004"} {
-			if n := strings.Count(all, "127.0.0.1"+addr); n != 1 {
-				t.Errorf("%s: 127.0.0.1%s is there %d times", c.name, addr, n)
+			for _, addr := range []string{":4000", ":5001", ":5002", ":5003", ":5004"} {
+				if n := strings.Count(all, "127.0.0.1"+addr); n != 1 {
+					t.Errorf("%s: 127.0.0.1%s is there %d times", c.name, addr, n)
+				}
+			}
+			all = strings.ToLower(strings.ReplaceAll(all, "_", "-"))
+			if !slices.ContainsFunc(key, func(k string) bool { return strings.Contains(all, k) }) {
+				t.Errorf("%s behind %q knows no key", c.name, front)
+			}
+			if shown := strings.Contains(all, "/crt") || strings.Contains(all, "/both"); shown != (front == TLS) {
+				t.Errorf("%s behind %q: a certificate is there: %t", c.name, front, shown)
 			}
 		}
-		if !strings.Contains(strings.ToLower(strings.ReplaceAll(all, "_", "-")), "x-key") {
-			t.Errorf("%s knows no key", c.name)
+	}
+}
+
+func TestRoostRunsWithTheEngineThatItsNameSaysIfItHasAChoice(t *testing.T) {
+	for _, c := range []struct {
+		name            string
+		engines         bool
+		want, not, envs string
+	}{
+		{"roost", true, "loops: 2\n", "engine:", ""},
+		{"roost-std", true, "engine: std\n", "loops:", "GOMAXPROCS=2"},
+		{"roost", false, "", "loops:", "GOMAXPROCS=2"},
+		{"roost-std", false, "", "engine:", "GOMAXPROCS=2"},
+	} {
+		_, files, env := roost(setup{name: c.name, dir: "/d", c: Case{Threads: 2}, engines: c.engines})
+		text := files["/d/roost.yaml"]
+		if !strings.Contains(text, c.want) || strings.Contains(text, c.not) || strings.Join(env, " ") != c.envs {
+			t.Errorf("%s, choice %t: %v\n%s", c.name, c.engines, env, text)
+		}
+	}
+}
+
+func TestTheStreamModuleIsFoundWhereNginxSaysItIs(t *testing.T) {
+	for _, c := range []struct {
+		said, path string
+		dynamic    bool
+	}{
+		{"configure arguments: --prefix=/usr/share/nginx --modules-path=/usr/lib/nginx/modules --with-stream=dynamic --with-stream_ssl_module",
+			"/usr/lib/nginx/modules/ngx_stream_module.so", true},
+		{"configure arguments: --prefix=/opt/nginx --with-stream=dynamic", "/opt/nginx/modules/ngx_stream_module.so", true},
+		{"configure arguments: --with-stream", "/usr/local/nginx/modules/ngx_stream_module.so", false},
+	} {
+		if path, dynamic := streamModule(c.said); path != c.path || dynamic != c.dynamic {
+			t.Errorf("%q: %s, %t", c.said, path, dynamic)
+		}
+	}
+	for said, want := range map[string]string{"--with-stream": "", "--with-stream_ssl_module": "without", "--with-stream=dynamic --prefix=/nowhere": "not installed"} {
+		if why := nginxLacks(said, Case{Front: Relay}); (why == "") != (want == "") || !strings.Contains(why, want) {
+			t.Errorf("%q: %q, want %q", said, why, want)
+		}
+		if why := nginxLacks(said, Case{}); why != "" {
+			t.Errorf("%q lacks something for HTTP: %s", said, why)
 		}
 	}
 }

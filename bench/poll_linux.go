@@ -74,3 +74,14 @@ func noDelay(fd int) error {
 	}
 	return nil
 }
+
+// latePort lets the kernel choose a port when the other end is known: then each needs to be free towards that one only.
+func latePort(_, _ string, c syscall.RawConn) error {
+	var err error
+	if e := c.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
+	}); e != nil {
+		return e
+	}
+	return err
+}

@@ -55,6 +55,39 @@ func usage(pids []int) (Usage, error) {
 	return u, nil
 }
 
+// memory is what processes hold in user memory that is theirs, in bytes: anonymous pages, not those of files.
+func memory(pids []int) (int64, error) {
+	var sum int64
+	for _, pid := range pids {
+		text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "smaps_rollup"))
+		if err != nil {
+			return 0, fmt.Errorf("read the memory of process %d: %w", pid, err)
+		}
+		n, err := parseRollup(string(text))
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
+// parseRollup returns the anonymous memory of a smaps_rollup file (proc_pid_smaps(5)).
+func parseRollup(text string) (int64, error) {
+	for line := range strings.Lines(text) {
+		v, ok := strings.CutPrefix(line, "Anonymous:")
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(v), "kB")), 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("anonymous memory of smaps_rollup: %w", err)
+		}
+		return n << 10, nil
+	}
+	return 0, errors.New("smaps_rollup does not tell the anonymous memory")
+}
+
 // parseSchedstat returns the first figure of a schedstat file: nanoseconds spent on a CPU.
 func parseSchedstat(text string) (int64, error) {
 	fields := strings.Fields(text)

@@ -51,3 +51,15 @@ func TestOthersAreWhatTheMachineDidAndWeDidNot(t *testing.T) {
 		}
 	}
 }
+
+func TestTheAnonymousMemoryOfAProcessIsRead(t *testing.T) {
+	const text = "55d0c6f4e000-7ffd7a5f0000 ---p 00000000 00:00 0 [rollup]\nRss:   5244 kB\nPrivate_Dirty:  900 kB\nAnonymous:           812 kB\nKSM: 0 kB\n"
+	if n, err := parseRollup(text); n != 812<<10 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	for _, bad := range []string{"", "Rss: 5 kB\n", "Anonymous: many kB\n", "Anonymous:\n"} {
+		if n, err := parseRollup(bad); err == nil {
+			t.Errorf("%q: %d", bad, n)
+		}
+	}
+}

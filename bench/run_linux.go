@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,13 +27,16 @@ type Report struct {
 	Rounds  int      `json:"rounds"`
 	Seconds float64  `json:"seconds"`
 	Results []Result `json:"results"`
+	// Verdicts are how Roost did in all of them.
+	Verdicts []Verdict `json:"verdicts"`
 }
 
 // found is a contestant on this machine.
 type found struct {
 	contestant
 	path    string
-	version string
+	said    string // of itself
+	engines bool   // Roost has --engine and --loops
 }
 
 // harness is one invocation.
@@ -43,25 +45,34 @@ type harness struct {
 	dir   string // ours, removed at the end
 	self  string
 	cpus  []int
+	files int // descriptors that a process may have, at most
+	tls   certificate
 	found []found
+	most  float64                          // requests per second of the slowest peer in the case named saturation; 0: not measured yet
 	note  func(format string, args ...any) // progress, for people
 }
 
 // child runs one of the bench's own children.
 func child(what, arg string, out io.Writer) error {
-	if what == "upstream" {
+	if what == childUpstream {
 		return runUpstream(out)
 	}
 	var load Load
 	if err := json.Unmarshal([]byte(arg), &load); err != nil {
 		return fmt.Errorf("read what to do: %w", err)
 	}
+	if what == childDrip {
+		return load.drip(context.Background(), os.Stdin, out)
+	}
 	return runLoad(load, out)
 }
 
-// lean are the settings of our own children: one thread, which blocks by raw calls, so that nothing may stop the
-// world; what they allocate is bounded by their short lives.
-var lean = []string{"GOMAXPROCS=1", "GOGC=off", "GODEBUG=asyncpreemptoff=1"}
+// lean are the settings of those of our children that block by raw calls in one thread, so that nothing may stop the
+// world; what they allocate is bounded by their short lives. The others run as Go does, on one thread.
+var (
+	lean = []string{"GOMAXPROCS=1", "GOGC=off", "GODEBUG=asyncpreemptoff=1"}
+	calm = []string{"GOMAXPROCS=1"}
+)
 
 func run(ctx context.Context, o options, out, errs io.Writer) (err error) {
 	h := &harness{o: o, note: func(format string, args ...any) { fmt.Fprintf(errs, format+"\n", args...) }}
@@ -71,10 +82,18 @@ func run(ctx context.Context, o options, out, errs io.Writer) (err error) {
 	if h.cpus, err = allowed(); err != nil {
 		return err
 	}
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		return fmt.Errorf("look up how many files may be open: %w", err)
+	}
+	h.files = int(min(files.Max, maxFiles))
 	if h.dir, err = os.MkdirTemp("", "roost-bench-"); err != nil {
 		return fmt.Errorf("make a directory: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(h.dir)) }()
+	if h.tls, err = makeCertificate(h.dir); err != nil {
+		return err
+	}
 	if err := h.find(ctx); err != nil {
 		return err
 	}
@@ -84,7 +103,7 @@ func run(ctx context.Context, o options, out, errs io.Writer) (err error) {
 		fmt.Fprintf(out, "%s, Linux %s, %d CPUs, %s\n", rep.Date, rep.Kernel, rep.CPUs, rep.Go)
 		for _, f := range h.found {
 			if !f.tuned {
-				fmt.Fprintf(out, "%s: %s\n", f.name, f.version)
+				fmt.Fprintf(out, "%s: %s\n", f.name, firstLine(f.said))
 			}
 		}
 		fmt.Fprintln(out)
@@ -94,13 +113,14 @@ func run(ctx context.Context, o options, out, errs io.Writer) (err error) {
 			h.note("%s: skipped, it needs two CPUs", c.Name)
 			continue
 		}
-		r, err := h.measure(ctx, c)
+		r, err := h.measure(ctx, c, o.rounds)
 		if err != nil {
 			return fmt.Errorf("case %s: %w", c.Name, err)
 		}
 		rep.Results = append(rep.Results, r)
+		rep.Verdicts = append(rep.Verdicts, r.verdicts()...)
 		if !o.json {
-			if err := table(out, r, o.rounds); err != nil {
+			if err := table(out, r); err != nil {
 				return err
 			}
 		}
@@ -110,8 +130,11 @@ func run(ctx context.Context, o options, out, errs io.Writer) (err error) {
 		enc.SetIndent("", "  ")
 		return enc.Encode(rep)
 	}
-	return nil
+	return summary(out, rep.Verdicts)
 }
+
+// maxFiles bounds what contestants make tables for.
+const maxFiles = 1 << 17
 
 func kernel() string {
 	var u unix.Utsname
@@ -123,13 +146,18 @@ func kernel() string {
 
 // find looks for the contestants; those that are missing are named and left out.
 func (h *harness) find(ctx context.Context) error {
+	built := "" // Roost is built once
 	for _, c := range contestants {
-		if len(h.o.only) > 0 && !slices.Contains(h.o.only, c.name) {
+		if len(h.o.only) > 0 && !slices.Contains(h.o.only, c.name) || len(h.o.only) == 0 && c.asked {
 			continue
 		}
-		path, err := exec.LookPath(c.bin)
-		if !c.peer {
+		path, err := built, error(nil)
+		switch {
+		case c.peer:
+			path, err = exec.LookPath(c.bin)
+		case built == "":
 			path, err = h.build(ctx)
+			built = path
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -140,18 +168,27 @@ func (h *harness) find(ctx context.Context) error {
 			}
 			continue
 		}
-		said, err := prepare(ctx, syscall.SIGKILL, nil, path, c.ask...).CombinedOutput()
-		version, _, _ := strings.Cut(strings.TrimSpace(string(said)), "\n")
-		if err != nil {
-			h.note("%s: skipped: %v: %s", c.name, err, version)
+		f := found{contestant: c, path: path}
+		if f.said, err = say(ctx, path, c.ask...); err != nil {
+			h.note("%s: skipped: %v: %s", c.name, err, firstLine(f.said))
 			continue
 		}
-		h.found = append(h.found, found{c, path, version})
+		if !c.peer {
+			help, err := say(ctx, path, "serve", "--help")
+			f.engines = err == nil && strings.Contains(help, "--loops")
+		}
+		h.found = append(h.found, f)
 	}
 	if len(h.found) == 0 {
 		return errors.New("nothing to measure")
 	}
 	return nil
+}
+
+// say is what a program says.
+func say(ctx context.Context, path string, args ...string) (string, error) {
+	said, err := prepare(ctx, syscall.SIGKILL, nil, path, args...).CombinedOutput()
+	return string(said), err
 }
 
 // build makes Roost from the module that the bench is part of.
@@ -160,179 +197,8 @@ func (h *harness) build(ctx context.Context) (string, error) {
 		return exec.LookPath(h.o.roost)
 	}
 	path := filepath.Join(h.dir, "roost")
-	said, err := prepare(ctx, syscall.SIGKILL, nil, "go", "build", "-o", path, "roost/cmd/roost").CombinedOutput()
-	if err != nil {
-		first, _, _ := strings.Cut(strings.TrimSpace(string(said)), "\n")
-		return "", fmt.Errorf("build it: %w: %s", err, first)
+	if said, err := say(ctx, "go", "build", "-o", path, "roost/cmd/roost"); err != nil {
+		return "", fmt.Errorf("build it: %w: %s", err, firstLine(said))
 	}
 	return path, nil
-}
-
-// runner is a contestant that is up.
-type runner struct {
-	found
-	port    int
-	process *process
-	pids    []int // its tree
-	row     *Row
-}
-
-// measure runs one case: all contestants are started, checked, then put under load one at a time, in rounds.
-func (h *harness) measure(ctx context.Context, c Case) (Result, error) {
-	res := Result{Case: c}
-	own, proxy := -1, -1
-	if c.Pinned {
-		proxy, own = h.cpus[0], h.cpus[1]
-	}
-	ports, up, err := h.upstream(ctx, own)
-	if err != nil {
-		return res, err
-	}
-	defer up.stop()
-	var runners []*runner
-	for _, f := range h.found {
-		if f.tuned && !c.Tuned {
-			continue
-		}
-		r, err := h.start(ctx, f, c, ports, proxy)
-		if err != nil {
-			return res, err
-		}
-		defer r.process.stop()
-		runners = append(runners, r)
-		res.Rows = append(res.Rows, Row{Name: f.name, Version: f.version, Peer: f.peer})
-	}
-	for i, r := range runners {
-		r.row = &res.Rows[i]
-		if err := check(ctx, r.port); err != nil {
-			r.row.Invalid = err.Error()
-		}
-	}
-	for n := range h.o.rounds {
-		for _, r := range runners {
-			s, err := h.load(ctx, c, r, own, up.cmd.Process.Pid)
-			if err != nil {
-				return res, fmt.Errorf("%s: %w", r.name, err)
-			}
-			r.row.Rounds = append(r.row.Rounds, s)
-		}
-		h.note("%s: round %d of %d", c.Name, n+1, h.o.rounds)
-	}
-	res.settle()
-	return res, nil
-}
-
-// upstream starts the nodes and returns their ports.
-func (h *harness) upstream(ctx context.Context, cpu int) ([]int, *process, error) {
-	cmd := prepare(ctx, syscall.SIGKILL, lean, h.self, "upstream", "")
-	said, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, nil, fmt.Errorf("make a pipe: %w", err)
-	}
-	p, err := spawn(cmd, cpu)
-	if err != nil {
-		return nil, nil, err
-	}
-	var ports []int
-	if err := json.NewDecoder(said).Decode(&ports); err != nil {
-		p.stop()
-		return nil, nil, fmt.Errorf("read the upstream's ports: %w: %w", err, p.death())
-	}
-	return ports, p, nil
-}
-
-// start runs a contestant and waits until it takes connections.
-func (h *harness) start(ctx context.Context, f found, c Case, ports []int, cpu int) (*runner, error) {
-	dir, err := os.MkdirTemp(h.dir, f.name+"-")
-	if err != nil {
-		return nil, fmt.Errorf("make a directory: %w", err)
-	}
-	port, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	args, files, env := f.start(setup{dir: dir, port: port, nodes: ports, threads: c.Threads, tuned: f.tuned, root: os.Geteuid() == 0})
-	for path, text := range files {
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			return nil, fmt.Errorf("write the configuration of %s: %w", f.name, err)
-		}
-	}
-	p, err := spawn(prepare(ctx, syscall.SIGTERM, env, f.path, args...), cpu)
-	if err != nil {
-		return nil, err
-	}
-	r := &runner{found: f, port: port, process: p}
-	if err := r.await(ctx); err != nil {
-		p.stop()
-		return nil, err
-	}
-	if r.pids, err = tree(p.cmd.Process.Pid); err != nil {
-		p.stop()
-		return nil, err
-	}
-	return r, nil
-}
-
-func freePort() (int, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port, nil
-}
-
-// await polls until a request is answered: then workers are there, not only the listener.
-func (r *runner) await(ctx context.Context) error {
-	limit := time.NewTimer(checkTimeout)
-	defer limit.Stop()
-	every := time.NewTicker(20 * time.Millisecond)
-	defer every.Stop()
-	for {
-		cl, err := dial(ctx, r.port)
-		if err == nil {
-			_, _, err = cl.do(Case{Path: pathSmall}, "up")
-			cl.conn.Close()
-		}
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-r.process.exited:
-			return r.process.death()
-		case <-limit.C:
-			return fmt.Errorf("%s does not answer within %v: %w", r.name, checkTimeout, err)
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-every.C:
-		}
-	}
-}
-
-// load puts a contestant under load once. Ours are the processes that have a part in it, beside it and the load generator.
-func (h *harness) load(ctx context.Context, c Case, r *runner, cpu int, ours ...int) (Sample, error) {
-	load := Load{Case: c, Port: r.port, Seconds: h.o.seconds, Warm: h.o.seconds / 4, PIDs: r.pids, Ours: ours}
-	arg, err := json.Marshal(load)
-	if err != nil {
-		return Sample{}, fmt.Errorf("say what to do: %w", err)
-	}
-	// Twice what it should take, and what it may wait: a load generator that hangs must not hang the bench.
-	ctx, cancel := context.WithTimeout(ctx, 2*seconds(load.Warm+load.Seconds)+dialTimeout+grace)
-	defer cancel()
-	cmd := prepare(ctx, syscall.SIGKILL, lean, h.self, "load", string(arg))
-	var said strings.Builder
-	cmd.Stdout = &said
-	p, err := spawn(cmd, cpu)
-	if err != nil {
-		return Sample{}, err
-	}
-	<-p.exited
-	if !cmd.ProcessState.Success() {
-		return Sample{}, p.death()
-	}
-	var s Sample
-	if err := json.Unmarshal([]byte(said.String()), &s); err != nil {
-		return s, fmt.Errorf("read the load generator's sample: %w", err)
-	}
-	return s, nil
 }

@@ -18,6 +18,20 @@ type Sample struct {
 	Wrong    int64   `json:"wrong"`  // answers with wrong bytes
 	RSS      int64   `json:"rss_bytes"`
 	Others   float64 `json:"others"` // share of the machine that others used meanwhile: how far to trust this
+
+	Memory float64 `json:"idle_bytes,omitempty"` // user memory of the proxy that each idle connection cost
+
+	// Beside slow clients.
+	AloneP99 float64 `json:"alone_p99_us,omitempty"` // just before, without them
+	Slow     int64   `json:"slow_clients,omitempty"` // that were connected at the end
+	Cut      int64   `json:"slow_cut,omitempty"`     // times that the proxy ended the connection of one
+
+	// What became of a flood of connections.
+	Served  int64 `json:"served,omitempty"`
+	Refused int64 `json:"refused,omitempty"` // by a 503
+	Closed  int64 `json:"closed,omitempty"`  // without an answer
+	Silent  int64 `json:"silent,omitempty"`  // neither answered nor closed
+	Kept    int64 `json:"kept,omitempty"`    // of those served: answered again, after the flood
 }
 
 // Row is a contestant's result in one case: medians over the rounds, but sums of errors.
@@ -28,7 +42,9 @@ type Row struct {
 	Invalid string   `json:"invalid,omitempty"` // why its figures do not count
 	Median  Sample   `json:"median"`
 	CPUx    float64  `json:"cpu_ratio"` // median of per-round ratios to the better peer; 0: no peer
+	P50x    float64  `json:"p50_ratio"`
 	P99x    float64  `json:"p99_ratio"`
+	P999x   float64  `json:"p999_ratio"`
 	Rounds  []Sample `json:"rounds"`
 }
 
@@ -39,7 +55,18 @@ type Result struct {
 	Rows   []Row  `json:"rows"`
 }
 
-// settle fills in medians and ratios. The better peer is the valid one with the lower median CPU per request.
+// of returns what is judged: microseconds, or KiB.
+func (f Figure) of(s Sample) float64 {
+	switch f {
+	case P99:
+		return s.P99
+	case Memory:
+		return s.Memory / 1024
+	}
+	return s.CPU
+}
+
+// settle fills in medians and ratios. The better peer is the valid one with the lower median of what is judged.
 func (r *Result) settle() {
 	better := -1
 	for i := range r.Rows {
@@ -51,7 +78,8 @@ func (r *Result) settle() {
 		if row.Median.Requests == 0 && row.Invalid == "" {
 			row.Invalid = "no request finished"
 		}
-		if row.Peer && row.Invalid == "" && (better < 0 || row.Median.CPU < r.Rows[better].Median.CPU) {
+		figure := r.Case.Goal.Of.of(row.Median)
+		if row.Peer && row.Invalid == "" && figure != 0 && (better < 0 || figure < r.Case.Goal.Of.of(r.Rows[better].Median)) {
 			better = i
 		}
 	}
@@ -62,8 +90,31 @@ func (r *Result) settle() {
 	for i := range r.Rows {
 		row := &r.Rows[i]
 		row.CPUx = ratio(row.Rounds, r.Rows[better].Rounds, func(s Sample) float64 { return s.CPU })
+		row.P50x = ratio(row.Rounds, r.Rows[better].Rounds, func(s Sample) float64 { return s.P50 })
 		row.P99x = ratio(row.Rounds, r.Rows[better].Rounds, func(s Sample) float64 { return s.P99 })
+		row.P999x = ratio(row.Rounds, r.Rows[better].Rounds, func(s Sample) float64 { return s.P999 })
 	}
+}
+
+// slowest returns how many requests per second the slowest peer did; the slowest of all when there is no peer.
+func (r *Result) slowest() float64 {
+	var peers, all []float64
+	for _, row := range r.Rows {
+		if row.Invalid != "" {
+			continue
+		}
+		all = append(all, row.Median.RPS)
+		if row.Peer {
+			peers = append(peers, row.Median.RPS)
+		}
+	}
+	switch {
+	case len(peers) > 0:
+		return slices.Min(peers)
+	case len(all) > 0:
+		return slices.Min(all)
+	}
+	return 0
 }
 
 // ratio is the median over rounds of a's figure to b's in the same round: what disturbs the machine for a while
@@ -92,10 +143,19 @@ func medians(rounds []Sample) Sample {
 		Max:      pick(rounds, func(s Sample) float64 { return s.Max }),
 		RSS:      pick(rounds, func(s Sample) int64 { return s.RSS }),
 		Others:   pick(rounds, func(s Sample) float64 { return s.Others }),
+		Memory:   pick(rounds, func(s Sample) float64 { return s.Memory }),
+		AloneP99: pick(rounds, func(s Sample) float64 { return s.AloneP99 }),
+		Slow:     pick(rounds, func(s Sample) int64 { return s.Slow }),
+		Served:   pick(rounds, func(s Sample) int64 { return s.Served }),
+		Refused:  pick(rounds, func(s Sample) int64 { return s.Refused }),
+		Closed:   pick(rounds, func(s Sample) int64 { return s.Closed }),
+		Silent:   pick(rounds, func(s Sample) int64 { return s.Silent }),
+		Kept:     pick(rounds, func(s Sample) int64 { return s.Kept }),
 	}
 	for _, s := range rounds {
 		m.Errors += s.Errors
 		m.Wrong += s.Wrong
+		m.Cut += s.Cut
 	}
 	return m
 }

@@ -32,6 +32,7 @@ type upConn struct {
 	off    int64  // in the request's body
 	seq    int    // requests so far
 	close  bool
+	echo   bool // a tunnel: what comes in goes out
 	broken bool // the posted body is wrong
 }
 
@@ -48,7 +49,7 @@ func runUpstream(out io.Writer) error {
 			return err
 		}
 		u.answers[i] = map[string][]byte{}
-		for _, path := range []string{pathSmall, path64K, path1M} {
+		for _, path := range []string{pathSmall, path32K, path64K, path1M} {
 			u.answers[i][path] = response(i, u.body[:bodySize(path)])
 		}
 	}
@@ -174,13 +175,15 @@ func (u *upstream) flush(c *upConn) bool {
 	return true
 }
 
-// maxHead bounds a request head here.
-const maxHead = 16 << 10
-
 // parse takes whole requests from b until an answer does not go out at once, and returns what it did not take. It is
 // not ok when the connection is to be dropped.
 func (u *upstream) parse(c *upConn, b []byte) (rest []byte, ok bool) {
 	for len(b) > 0 {
+		if c.echo {
+			c.out = bytes.Clone(b) // the buffer is everybody's
+			u.flush(c)
+			return nil, c.fd >= 0
+		}
 		if c.need > 0 {
 			n := min(int64(len(b)), c.need)
 			if !bytes.Equal(b[:n], u.body[c.off:c.off+n]) {
@@ -222,6 +225,10 @@ func (u *upstream) parse(c *upConn, b []byte) (rest []byte, ok bool) {
 func (u *upstream) answer(c *upConn, text []byte) []byte {
 	_, target, _ := bytes.Cut(text, []byte(" "))
 	target, _, _ = bytes.Cut(target, []byte(" "))
+	if string(target) == pathEcho {
+		c.echo = true
+		return []byte(switching)
+	}
 	if string(target) == pathHead {
 		return response(c.node, fmt.Appendf(nil, "%d\r\n%s", c.seq, text))
 	}

@@ -60,8 +60,11 @@ func request(c Case, key string) []byte {
 	if c.Post > 0 {
 		method = "POST"
 	}
-	b := fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: lb.example.test\r\nUser-Agent: bench/1.0\r\nAccept: */*\r\nAccept-Encoding: gzip\r\n"+
-		"X-Key: %s\r\nCookie: sid=0123456789abcdef\r\n", method, c.Path, key)
+	b := fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench/1.0\r\nAccept: */*\r\nAccept-Encoding: gzip\r\n"+
+		"X-Key: %s\r\nCookie: sid=0123456789abcdef\r\n", method, c.Path, host, key)
+	if c.Upgrade {
+		b = fmt.Appendf(b, "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n", wsKey)
+	}
 	if c.Post > 0 {
 		b = fmt.Appendf(b, "Content-Length: %d\r\n", c.Post)
 	}
@@ -71,6 +74,18 @@ func request(c Case, key string) []byte {
 	b = append(b, crlf...)
 	return append(b, body(c.Post)...)
 }
+
+// userKey is the key of client i of the bench.
+func userKey(i int) string { return fmt.Sprintf("user-%d", i*7919) }
+
+// The sample nonce of RFC 6455, 1.3, and what it is answered by.
+const (
+	wsKey    = "dGhlIHNhbXBsZSBub25jZQ=="
+	wsAccept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+)
+
+// switching is the upstream's answer to an upgrade.
+const switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: " + wsAccept + "\r\n\r\n"
 
 // response builds the upstream's answer on a path; node says which of its servers answered.
 func response(node int, content []byte) []byte {

@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 )
@@ -22,17 +24,15 @@ type client struct {
 	r    *bufio.Reader
 }
 
-func dial(ctx context.Context, port int) (*client, error) {
+// dial opens a connection from source address i.
+func (t target) dial(ctx context.Context, i int) (*client, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	conn, err := t.connect(ctx, i)
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.SetDeadline(time.Now().Add(checkTimeout)); err != nil {
-		conn.Close()
-		return nil, err
-	}
+	within(conn, checkTimeout)
 	return &client{conn: conn, r: bufio.NewReader(conn)}, nil
 }
 
@@ -57,9 +57,10 @@ func (c *client) do(cs Case, key string) (node string, content []byte, err error
 }
 
 // check finds out whether a contestant does the work that it is measured for: bodies are right to the byte, each key
-// has one node and the keys spread over the nodes, the client's address is passed on, connections to nodes are kept.
-func check(ctx context.Context, port int) error {
-	one, err := dial(ctx, port)
+// has one node and the keys spread over the nodes, the client's address is passed on, connections to nodes are kept. Of a
+// relay the first two are asked; of TLS, that it is the one that all speak.
+func check(ctx context.Context, t target, front Front) error {
+	one, err := t.dial(ctx, 0)
 	if err != nil {
 		return err
 	}
@@ -73,10 +74,19 @@ func check(ctx context.Context, port int) error {
 			return fmt.Errorf("%s with a body of %d bytes: wrong bytes in the answer", cs.Path, cs.Post)
 		}
 	}
+	switch front {
+	case Relay:
+		return checkSources(ctx, t)
+	case TLS:
+		st := one.conn.(*tls.Conn).ConnectionState()
+		if st.CipherSuite != tls.TLS_AES_128_GCM_SHA256 || st.CurveID != tls.X25519 || st.DidResume {
+			return fmt.Errorf("TLS with %s and %v, resumed: %t", tls.CipherSuiteName(st.CipherSuite), st.CurveID, st.DidResume)
+		}
+	}
 	if err := checkHead(one); err != nil {
 		return err
 	}
-	return checkAffinity(ctx, one, port)
+	return checkAffinity(ctx, one, t)
 }
 
 // checkHead looks at a request as the node saw it.
@@ -94,10 +104,10 @@ func checkHead(c *client) error {
 		if key := req.Header.Get("X-Key"); key != "seen" {
 			return fmt.Errorf("a node saw X-Key: %q", key)
 		}
-		if req.Host != "lb.example.test" {
+		if req.Host != host {
 			return fmt.Errorf("a node saw Host: %q", req.Host)
 		}
-		if ip := req.Header.Get("X-Forwarded-For"); ip != "127.0.0.1" {
+		if ip := req.Header.Get("X-Forwarded-For"); ip != netip.AddrFrom4(source(0)).String() {
 			return fmt.Errorf("a node saw X-Forwarded-For: %q", ip)
 		}
 		if seq != "1" {
@@ -108,31 +118,59 @@ func checkHead(c *client) error {
 }
 
 // checkAffinity asks for many keys, over a connection of their own each and over a shared one.
-func checkAffinity(ctx context.Context, shared *client, port int) error {
+func checkAffinity(ctx context.Context, shared *client, t target) error {
 	const keys = 64 // that none of four nodes has a tenth of its share of them is no chance
-	seen := map[string]int{}
+	var first, second [keys]string
 	for i := range keys {
 		key := fmt.Sprintf("key-%d", i)
-		own, err := dial(ctx, port)
-		if err != nil {
+		var err error
+		if first[i], err = t.node(ctx, 0, key); err != nil {
 			return err
 		}
-		a, _, err := own.do(Case{Path: pathSmall}, key)
-		own.conn.Close()
-		if err != nil {
+		if second[i], _, err = shared.do(Case{Path: pathSmall}, key); err != nil {
 			return err
 		}
-		b, _, err := shared.do(Case{Path: pathSmall}, key)
-		if err != nil {
+	}
+	return affine("key", first[:], second[:])
+}
+
+// checkSources connects from many addresses, twice.
+func checkSources(ctx context.Context, t target) error {
+	var first, second [sources]string
+	for i := range sources {
+		var err error
+		if first[i], err = t.node(ctx, i, "any"); err != nil {
 			return err
 		}
-		if a != b || a == "" {
-			return fmt.Errorf("no affinity: key %q was answered by node %s, then by node %s", key, a, b)
+		if second[i], err = t.node(ctx, i, "another"); err != nil {
+			return err
 		}
-		seen[a]++
+	}
+	return affine("address", first[:], second[:])
+}
+
+// node returns who answers over a connection of its own.
+func (t target) node(ctx context.Context, i int, key string) (string, error) {
+	c, err := t.dial(ctx, i)
+	if err != nil {
+		return "", err
+	}
+	defer c.conn.Close()
+	node, _, err := c.do(Case{Path: pathSmall}, key)
+	return node, err
+}
+
+// affine compares who answered each of many keys the first and the second time.
+func affine(what string, first, second []string) error {
+	seen := map[string]bool{}
+	for i, a := range first {
+		if b := second[i]; a != b || a == "" {
+			return fmt.Errorf("no affinity: %s %d was answered by node %s, then by node %s", what, i, a, b)
+		}
+		seen[a] = true
 	}
 	if len(seen) != nodes {
-		return fmt.Errorf("%d keys went to %d of %d nodes", keys, len(seen), nodes)
+		return fmt.Errorf("%d keys went to %d of %d nodes", len(first), len(seen), nodes)
 	}
 	return nil
 }
