@@ -36,6 +36,7 @@ api       : dict                       # the admin API's words on the wire: type
 # hands: they touch the world and do not know each other
 std       : dict h1 sniff carry pki
 reactor   : dict h1 sniff carry proxyproto   # Linux: event loops
+enginetest : dict h1 sniff carry       # the contract of both, as tests
 listen    : dict watch pki
 probe     : dict pki
 access    : dict                       # the access log
@@ -48,6 +49,7 @@ store/storetest : dict store           # the contract, as tests
 watch     : dict                       # tells when files change; listen and serve use it
 upgrade   : dict                       # starts the new binary and gives it the listeners
 systemd   : dict                       # sd_notify
+pki/pkitest     : dict                 # authorities and certificates for tests
 fnlb      : dict                       # fnlb's own interface: flags, /1/lb/*, its dashboard
 
 # the control loop; it never meets the data path
