@@ -27,6 +27,8 @@ type conn struct {
 	closing bool // ends when out is empty
 	counts  bool // among its listener's connections; one that is told that it is one too many is not
 	ended   bool // nothing more will be sent to it
+	eof     bool // it will send no more (of a relay)
+	bulk    bool // it sends much at a time (of a relay)
 
 	linked     bool // in the wheel
 	slot       int64
@@ -35,6 +37,7 @@ type conn struct {
 
 	pend  *buffer  // bytes read ahead
 	out   *buffer  // bytes that the socket did not take
+	pipe  *pipe    // and those before them, which never were in our memory; nil when it is empty
 	work  *work    // of the exchange that runs
 	tls   *session // nil: clear text
 	relay *relay   // of what is carried as bytes, both ways
@@ -170,7 +173,10 @@ func (l *loop) write(c *conn, a, b []byte) syscall.Errno {
 
 // put is write to the socket itself.
 func (l *loop) put(c *conn, a, b []byte) syscall.Errno {
-	if c.out != nil {
+	if c.blocked() {
+		if c.out == nil {
+			c.out = l.buffers.get(len(a) + len(b))
+		}
 		c.out.b = append(append(c.out.b, a...), b...)
 		return 0
 	}
@@ -202,8 +208,13 @@ func (l *loop) put(c *conn, a, b []byte) syscall.Errno {
 	return 0
 }
 
-// flush sends what was kept. Without an errno and with out still there, an event will tell.
+// flush sends what was kept. Without an errno and still blocked, an event will tell.
 func (l *loop) flush(c *conn) syscall.Errno {
+	if c.pipe != nil {
+		if e := l.drain(c); e != 0 || c.pipe != nil {
+			return e
+		}
+	}
 	for c.out != nil {
 		n, e := l.k.send(c.fd, c.out.rest())
 		switch {
@@ -223,7 +234,19 @@ func (l *loop) flush(c *conn) syscall.Errno {
 }
 
 // blocked tells whether bytes wait for the socket.
-func (c *conn) blocked() bool { return c.out != nil }
+func (c *conn) blocked() bool { return c.out != nil || c.pipe != nil }
+
+// lose forgets what waits for the socket.
+func (l *loop) lose(c *conn) {
+	if c.out != nil {
+		l.buffers.put(c.out)
+		c.out = nil
+	}
+	if c.pipe != nil {
+		l.pipes.put(l, c.pipe)
+		c.pipe = nil
+	}
+}
 
 // keep makes b, or what follows it in the buffer that it is already in, the bytes read ahead.
 func (l *loop) keep(c *conn, b []byte) {
@@ -294,10 +317,7 @@ func (l *loop) shutter(c *conn, end func(int32)) {
 func (l *loop) release(c *conn) {
 	l.wheel.remove(c)
 	l.forget(c)
-	if c.out != nil {
-		l.buffers.put(c.out)
-		c.out = nil
-	}
+	l.lose(c)
 	if c.rack != nil && c.state == resting {
 		c.rack.remove(l, c)
 	}

@@ -63,6 +63,7 @@ const (
 type pipe struct {
 	r, w int32
 	size int // bytes it takes
+	n    int // bytes in it
 }
 
 // target is an address that a socket can connect to.

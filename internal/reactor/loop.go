@@ -30,6 +30,7 @@ type loop struct {
 
 	in, out []byte // scratch: what is read, and what is written, within one turn
 	buffers buffers
+	pipes   pipes
 	works   []*work
 	racks   map[*roost.Live]*rack
 	lines   map[*roost.PoolLive][]*work // who waits for room, by pool
@@ -38,7 +39,9 @@ type loop struct {
 	names   map[string]*names
 	kept    int64 // the last upkeep
 	swept   int64
+	evicted int64
 	seed    uint64
+	rec     roost.Record // scratch: of a relay that ends
 
 	mu    sync.Mutex // guards the two below
 	inbox []func(*loop)
@@ -162,12 +165,14 @@ func (l *loop) ready(c *conn, events uint32) {
 		l.connected(c, events)
 		return
 	}
-	if c.out != nil && events&(evOut|evHup|evErr) != 0 {
+	if c.blocked() && events&(evOut|evHup|evErr) != 0 {
 		if e := l.flush(c); e != 0 {
 			l.broken(c, e)
 			return
 		}
-		if c.out == nil && !l.flushed(c) {
+		if c.blocked() {
+			l.trickled(c)
+		} else if !l.flushed(c) {
 			return
 		}
 	}
@@ -257,6 +262,7 @@ func (l *loop) finish() {
 		f(l) // whoever waits for it must not wait for ever
 	}
 	l.slab.all(func(c *conn) { l.cut(c) })
+	l.pipes.close(l)
 	for _, s := range l.socks {
 		if s != nil {
 			l.k.close(s.fd)

@@ -5,7 +5,6 @@ import (
 	"net"
 	"syscall"
 
-	"roost"
 	"roost/internal/carry"
 )
 
@@ -23,18 +22,7 @@ func (l *loop) secure(c *conn, conf *tls.Config)                        { l.clos
 func (l *loop) shake(c *conn)                                           {}
 func (l *loop) shakeLate(c *conn)                                       { l.close(c) }
 
-type relay struct{}
-
-func (l *loop) bulk(k *work) bool                     { return false }
-func (l *loop) bulkUp(k *work) bool                   { return false }
-func (l *loop) switchOver(k *work, out, ahead []byte) {}
-func (l *loop) carryOn(c *conn, gone bool)            {}
-func (l *loop) relayFlushed(c *conn) bool             { return true }
-func (l *loop) relayBroken(c *conn, e syscall.Errno)  {}
-func (l *loop) relayConnected(n *conn)                {}
-func (l *loop) relayMissed(n *conn, e syscall.Errno)  {}
-func (l *loop) relayLate(c *conn)                     {}
-func (l *loop) relayCut(c *conn)                      {}
-func (l *loop) peek(c *conn)                          {}
-func (l *loop) peekLate(c *conn)                      { l.close(c) }
-func (l *loop) evict(s *roost.Snapshot)               {}
+func (l *loop) relayConnected(n *conn)               {}
+func (l *loop) relayMissed(n *conn, e syscall.Errno) {}
+func (l *loop) peek(c *conn)                         {}
+func (l *loop) peekLate(c *conn)                     { l.close(c) }

@@ -229,7 +229,7 @@ func (s *system) pipe() (pipe, syscall.Errno) {
 			size = 4096
 		}
 	}
-	return pipe{fds[0], fds[1], int(size)}, 0
+	return pipe{r: fds[0], w: fds[1], size: int(size)}, 0
 }
 
 func (s *system) splice(from, to int32, n int) (int, syscall.Errno) {

@@ -56,11 +56,23 @@ func (l *loop) flushed(c *conn) bool {
 	return true
 }
 
+// trickled goes on when a socket took some of what was kept for it, and not all: its time begins anew.
+func (l *loop) trickled(c *conn) {
+	switch c.state {
+	case relaying:
+		l.limit(c.relay, c)
+	case exchanging:
+		l.arm(c, c.work.limits.send)
+	case answering:
+		l.arm(c, c.work.set.BodyTimeout)
+	}
+}
+
 // broken goes on when a socket refuses what is written.
 func (l *loop) broken(c *conn, e syscall.Errno) {
 	switch {
 	case c.state == relaying:
-		l.relayBroken(c, e)
+		l.sever(c.relay, c, e)
 	case c.node:
 		l.breakUpload(c.work)
 	case c.work != nil && c.work.over:
@@ -192,5 +204,8 @@ func (l *loop) upkeep() {
 		l.swept = l.mono
 		l.sweep(s)
 	}
-	l.evict(s)
+	if l.mono-l.evicted >= int64(evictEvery) {
+		l.evicted = l.mono
+		l.evict(s)
+	}
 }

@@ -117,10 +117,7 @@ func (l *loop) breakUpload(k *work) {
 	k.upload.broken = true
 	k.upload.sent = true // and has its time from now on
 	n := k.n
-	if n.out != nil {
-		l.buffers.put(n.out)
-		n.out = nil
-	}
+	l.lose(n)
 	if !k.passing {
 		l.arm(n, k.set.HeadTimeout)
 	}
