@@ -44,7 +44,7 @@ func (k *work) bulk() (roost.Fault, error) {
 			return roost.FaultReset, h1.ErrTruncated
 		}
 		k.moves()
-		if err := p.out(&c.w, m, k.set.SendTimeout, k.e.o.Now); err != nil {
+		if err := p.out(&c.w, m, k.set.SendTimeout, &k.takes, k.e.o.Now); err != nil {
 			return clientFault(err), err
 		}
 		flow.Skip(m)
@@ -73,11 +73,15 @@ func (u *upload) bulk(limit, nodeLimit time.Duration) (roost.Fault, error) {
 	defer p.close()
 	from.rest()
 	for raw := flow.Raw(); raw != 0; raw = flow.Raw() {
-		from.readWithin(limit, k.e.o.Now())
+		now := k.e.o.Now()
+		from.readWithin(limit, now)
 		if u.stop.Load() {
 			return roost.NoFault, nil
 		}
+		u.pace.Wait(now.UnixNano())
 		m, err := p.in(from, most(raw))
+		now = k.e.o.Now()
+		slow := u.slow(int(m), now)
 		switch {
 		case isTimeout(err) && u.stop.Load():
 			return roost.NoFault, nil
@@ -89,11 +93,13 @@ func (u *upload) bulk(limit, nodeLimit time.Duration) (roost.Fault, error) {
 			return roost.FaultClientGone, err
 		case m == 0:
 			return roost.FaultClientFrames, h1.ErrTruncated
+		case slow:
+			return roost.FaultClientSlow, carry.ErrTooSlow
 		}
 		flow.Skip(m)
-		u.moved.Store(k.e.o.Now().UnixNano())
+		u.moved.Store(now.UnixNano())
 		u.read.Store(flow.Body.Done())
-		if err := p.out(to, m, nodeLimit, k.e.o.Now); err != nil {
+		if err := p.out(to, m, nodeLimit, new(carry.Pace), k.e.o.Now); err != nil {
 			return nodeFault(err), err
 		}
 	}

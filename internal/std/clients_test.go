@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -500,45 +499,15 @@ func TestARequestGoesOnElsewhereInMidBody(t *testing.T) {
 	}
 }
 
-// While both sides stream, the silence of one is no fault; only that of both is. The clock is the bubble's, the
-// connections are in memory.
+// While both sides stream, the silence of one is no fault, nor is the slowness of the request; only the silence of both
+// is. The clock is the bubble's, the connections are in memory.
 func TestSilenceOfOneSideOfAStreamIsNoFault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const limit = 10 * time.Second
-		set := &setup{}
-		set.l, set.p = settings()
-		set.l.BodyTimeout, set.p.BodyTimeout = limit, limit
-		snap := &atomic.Pointer[roost.Snapshot]{}
-		snap.Store(snapshot(set, "a"))
-		e := New(Options{Snapshot: snap})
-		near, client := net.Pipe()
-		c := newConn(&front{e: e, ctx: t.Context()}, near)
-		toNode, atNode := net.Pipe()
-
-		result := make(chan roost.Fault)
-		go func() {
-			k := e.borrow(c, e.o.Snapshot.Load())
-			k.readHead(snap.Load())
-			k.x.Accept(snap.Load(), &c.peer, &k.req, text(k.head), 0, 0)
-			k.up.begin(k)
-			k.x.Choose(1, 0)
-			k.n = &nodeConn{}
-			k.n.open(toNode, &e.buffers)
-			k.pool = set.p
-			_, fault, _ := k.converse()
-			k.up.cancel()
-			result <- fault
-		}()
-		from := bufio.NewReader(client)
-		io.WriteString(client, crlf("POST / HTTP/1.1", "Host: h", "Transfer-Encoding: chunked"))
-		br := bufio.NewReader(atNode)
-		for line := ""; line != "\r\n"; {
-			line, _ = br.ReadString('\n')
-		}
-		io.WriteString(atNode, crlf("HTTP/1.1 200 OK", "Transfer-Encoding: chunked"))
-		for line := ""; line != "\r\n"; {
-			line, _ = from.ReadString('\n')
-		}
+		const limit = grace
+		c := newTalk(t, func(s *setup) { s.p.BodyTimeout = limit }, crlf("POST / HTTP/1.1", "Host: h", "Transfer-Encoding: chunked"))
+		br := c.head(c.node)
+		io.WriteString(c.node, crlf("HTTP/1.1 200 OK", "Transfer-Encoding: chunked"))
+		from := c.head(c.client)
 		chunk := []byte("1\r\n.\r\n")
 		pass := func(to io.Writer, from io.Reader) {
 			t.Helper()
@@ -550,20 +519,17 @@ func TestSilenceOfOneSideOfAStreamIsNoFault(t *testing.T) {
 		}
 		for range 10 { // for five times the limit, only the node
 			<-time.After(limit / 2)
-			pass(atNode, from)
+			pass(c.node, from)
 		}
 		for range 10 { // and then only the client
 			<-time.After(limit / 2)
-			pass(client, br)
+			pass(c.client, br)
 		}
 		quiet := time.Now()
-		fault := <-result
-		if waited := time.Since(quiet); fault != roost.FaultTimeout && fault != roost.FaultReset || waited < limit || waited > 2*limit {
-			t.Errorf("%v after %v", fault, waited)
+		<-c.ended
+		if waited := time.Since(quiet); c.fault == roost.NoFault || waited < limit || waited > 2*limit {
+			t.Errorf("%v after %v", c.fault, waited)
 		}
-		client.Close()
-		near.Close()
-		toNode.Close()
-		atNode.Close()
+		c.close()
 	})
 }

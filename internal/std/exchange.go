@@ -7,6 +7,7 @@ import (
 	"roost"
 	"roost/internal/carry"
 	"roost/internal/h1"
+	"roost/internal/pki"
 )
 
 // carry carries one exchange whose head was read to its end. It tells whether the client's connection may carry another.
@@ -19,8 +20,7 @@ func (k *work) carry(s *roost.Snapshot) bool {
 	if !ok {
 		return k.fail(reply)
 	}
-	k.up.begin(k)
-	k.moved.Store(0)
+	k.begin()
 	for {
 		if refused := k.choose(); refused != roost.NotRefused {
 			return k.fail(x.Refused(refused))
@@ -40,6 +40,13 @@ func (k *work) carry(s *roost.Snapshot) bool {
 			return !x.Close
 		}
 	}
+}
+
+// begin readies what follows the request's and the answer's bodies.
+func (k *work) begin() {
+	k.up.begin(k)
+	k.moved.Store(0)
+	k.takes = carry.Pace{Rate: k.set.MinBodyRate, Grace: k.set.SendTimeout}
 }
 
 // choose makes the next attempt; where every node is at its limit, the first one waits in line.
@@ -62,7 +69,7 @@ func (k *work) attempt() roost.Step {
 	x := &k.x
 	k.pool = x.Pool.Settings
 	set := &k.pool
-	n, fault, err := k.e.nodes.get(k.c.f.ctx, &x.Attempt, set, x.HTTP2(), !x.Idempotent(), k.e.o.Now())
+	n, fault, err := k.e.nodes.get(k.c.f.ctx, &x.Attempt, set, x.HTTP2(), !x.Idempotent(), k.header(), k.e.o.Now())
 	if err != nil {
 		if k.c.closing.Load() || k.c.f.ctx.Err() != nil {
 			fault = roost.FaultClientGone // it was we who ended the dial
@@ -110,9 +117,18 @@ func (k *work) end(stage roost.Stage, fault roost.Fault, err error) roost.Step {
 	return step
 }
 
-// reusable tells whether the node's connection is clean: all was sent, all was read, nothing stands behind it.
+// header is the PROXY header that a connection to the node begins with; none where its pool wants none.
+func (k *work) header() []byte {
+	if k.pool.SendProxy == 0 {
+		return nil
+	}
+	return k.x.AppendProxy(nil, k.c.local())
+}
+
+// reusable tells whether the node's connection is clean: all was sent, all was read, nothing stands behind it. One with a
+// PROXY header is for its client alone.
 func (k *work) reusable(n *nodeConn) bool {
-	if k.up.sent.Load() == 0 || k.up.broken || !k.res.Persistent() {
+	if k.pool.SendProxy != 0 || k.up.sent.Load() == 0 || k.up.broken || !k.res.Persistent() {
 		return false
 	}
 	return k.x.Out.Body.Framing != h1.ByClose && k.x.Out.Body.Done() && len(n.pending()) == 0 && n.err == nil
@@ -169,6 +185,7 @@ func (k *work) converse() (roost.Stage, roost.Fault, error) {
 			k.out = x.AppendResponse(k.out[:0], &k.res, view, now.UnixNano())
 			n.idle = carry.NodeIdle(&k.res, view)
 			n.take(k.res.Size)
+			k.moves()
 			fault, err := k.relay()
 			if fault != roost.NoFault {
 				return roost.StageBody, fault, err
@@ -185,11 +202,13 @@ func (k *work) leaving() {
 	}
 }
 
-// readAnswer reads a response head of the node into res. Its time runs from the end of the request.
+// readAnswer reads a response head of the node into res. Its time runs from the end of the request, or of the head before,
+// and is not prolonged by a head that drips.
 func (k *work) readAnswer() (roost.Fault, error) {
 	n := k.n
 	k.parser.Limits = h1.Limits{Head: maxNodeHead, Fields: maxNodeFields}
 	k.parser.Reset(h1.Response)
+	by := until(k.pool.HeadTimeout, k.e.o.Now())
 	for {
 		done, err := k.parser.Parse(n.pending(), &k.res)
 		switch {
@@ -200,27 +219,45 @@ func (k *work) readAnswer() (roost.Fault, error) {
 		case done:
 			return roost.NoFault, nil
 		}
-		err = k.e.fill(&n.wire, k.pool.HeadTimeout)
+		err = k.listen(by)
 		switch {
 		case err == nil:
-		case isTimeout(err) && !k.up.late(k.pool.HeadTimeout, k.e.o.Now()):
-			// The request's body has limits of its own.
 		case isTimeout(err):
-			return roost.FaultTimeout, errors.New("no response head in time")
+			now := k.e.o.Now()
+			left := k.up.left(k.pool.HeadTimeout, now)
+			if left <= 0 {
+				return roost.FaultTimeout, errors.New("no response head in time")
+			}
+			by = now.Add(left)
+		case err == errGone:
+			return roost.FaultClientGone, err
 		case isEOF(err) && len(n.pending()) == 0:
 			return roost.FaultReset, errors.New("the node closed the connection without an answer")
 		case isEOF(err):
 			return roost.FaultReset, errors.New("the node closed the connection inside its response head")
+		case alerted(err): // in TLS 1.3 it sees our certificate after we are done with the handshake
+			return roost.FaultTLS, pki.Explain(err)
 		default:
 			return roost.FaultReset, err
 		}
 	}
 }
 
-// send writes to the client.
+// send writes to the client, for as long as it takes something in time, and fast enough.
 func (k *work) send(b []byte) error {
-	_, err := k.c.w.write(b, k.set.SendTimeout, k.e.o.Now())
-	return err
+	now := k.e.o.Now()
+	for {
+		k.takes.Wait(now.UnixNano())
+		n, err := k.c.w.write(b, k.set.SendTimeout, now)
+		now = k.e.o.Now()
+		if k.takes.Moved(int64(n), now.UnixNano()) {
+			return carry.ErrTooSlow
+		}
+		if n == 0 || !isTimeout(err) {
+			return err
+		}
+		b = b[n:]
+	}
 }
 
 // nodeFault tells what a failed write to a node means.
@@ -233,7 +270,7 @@ func nodeFault(err error) roost.Fault {
 
 // clientFault tells what a failed write to the client means.
 func clientFault(err error) roost.Fault {
-	if isTimeout(err) {
+	if isTimeout(err) || err == carry.ErrTooSlow {
 		return roost.FaultClientSlow
 	}
 	return roost.FaultClientGone

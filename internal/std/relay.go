@@ -33,13 +33,15 @@ func (k *work) relay() (roost.Fault, error) {
 		if n.full || flow.Raw() > smallBuffer {
 			n.grow(largeBuffer)
 		}
-		err := k.e.fill(&n.wire, k.pool.BodyTimeout)
+		err := k.listen(until(k.pool.BodyTimeout, k.e.o.Now()))
 		switch {
 		case err == nil:
 			k.moves()
 		case isTimeout(err) && k.up.lively(k.pool.BodyTimeout):
 		case isTimeout(err):
 			return roost.FaultTimeout, errAnswerSlow
+		case err == errGone:
+			return roost.FaultClientGone, err
 		case isEOF(err) && flow.Body.EOF() == nil:
 			return roost.NoFault, nil
 		case isEOF(err):

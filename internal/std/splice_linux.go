@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"roost/internal/carry"
 )
 
 // pipe moves bytes from one socket to another without their passing through our memory. It is empty between two calls
@@ -46,12 +48,15 @@ func (p *pipe) in(from *wire, n int64) (moved int64, err error) {
 	return max(moved, 0), err
 }
 
-// out gives all n bytes in the pipe to a socket; each stretch without progress may last for d.
-func (p *pipe) out(to *wire, n int64, d time.Duration, now func() time.Time) error {
+// out gives all n bytes in the pipe to a socket; each stretch without progress may last for d, and all of them for what
+// the pace allows.
+func (p *pipe) out(to *wire, n int64, d time.Duration, pace *carry.Pace, now func() time.Time) error {
+	t := now()
 	for n > 0 {
-		if within(d, now(), &to.writeBy) {
+		if within(d, t, &to.writeBy) {
 			to.conn.SetWriteDeadline(to.writeBy)
 		}
+		pace.Wait(t.UnixNano())
 		var moved int64
 		var err error
 		e := to.raw.Write(func(fd uintptr) bool {
@@ -63,6 +68,9 @@ func (p *pipe) out(to *wire, n int64, d time.Duration, now func() time.Time) err
 		}
 		if err != nil {
 			return err
+		}
+		if t = now(); pace.Moved(moved, t.UnixNano()) {
+			return carry.ErrTooSlow
 		}
 		n -= moved
 	}

@@ -5,6 +5,8 @@ package std
 import (
 	"errors"
 	"time"
+
+	"roost/internal/carry"
 )
 
 // pipe moves bytes within the kernel, where that can be done: not here.
@@ -18,4 +20,6 @@ func (p *pipe) close() {}
 
 func (p *pipe) in(*wire, int64) (int64, error) { return 0, errors.ErrUnsupported }
 
-func (p *pipe) out(*wire, int64, time.Duration, func() time.Time) error { return errors.ErrUnsupported }
+func (p *pipe) out(*wire, int64, time.Duration, *carry.Pace, func() time.Time) error {
+	return errors.ErrUnsupported
+}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"roost"
+	"roost/internal/carry"
 	"roost/internal/h1"
 )
 
@@ -28,6 +29,7 @@ type upload struct {
 	read    atomic.Bool  // the whole body has come
 	sent    atomic.Int64 // when the node had it all, in Unix nanoseconds; 0: not yet
 	moved   atomic.Int64 // when something of it came last
+	pace    carry.Pace
 
 	// Why the client's side failed; to be read when not running.
 	fault roost.Fault
@@ -39,6 +41,7 @@ func (u *upload) begin(k *work) {
 	u.k, u.whole, u.running = k, true, false
 	u.held = u.held[:0]
 	u.moved.Store(0)
+	u.pace = carry.Pace{Rate: k.set.MinBodyRate, Grace: k.set.BodyTimeout}
 }
 
 // first appends what another attempt sent already and what has been read since, if it is little. The rest is for the
@@ -83,15 +86,27 @@ func (u *upload) start() {
 	}
 }
 
-// late tells whether the node has had the whole body for d.
-func (u *upload) late(d time.Duration, now time.Time) bool {
-	at := u.sent.Load()
-	return !u.running || at != 0 && now.UnixNano()-at >= int64(d)
+// left is how much of d the node has from now on, when its time begins with the end of the body, which has limits of its own.
+func (u *upload) left(d time.Duration, now time.Time) time.Duration {
+	switch at := u.sent.Load(); {
+	case !u.running:
+		return 0
+	case at == 0:
+		return d
+	default:
+		return time.Duration(at-now.UnixNano()) + d
+	}
 }
 
 // lively tells whether something came in the last d. While both sides stream, neither's silence alone means anything.
 func (u *upload) lively(d time.Duration) bool {
 	return u.running && u.k.e.o.Now().UnixNano()-u.moved.Load() < int64(d)
+}
+
+// slow tells whether the client sends too slowly, after n bytes more. Once an answer comes, the body is one side of a
+// conversation, and may wait for the other.
+func (u *upload) slow(n int, now time.Time) bool {
+	return u.pace.Moved(int64(n), now.UnixNano()) && u.k.moved.Load() == 0
 }
 
 // cancel stops the goroutine and waits for it. No byte of the client is lost.
@@ -151,12 +166,19 @@ func (u *upload) pump() (roost.Fault, error) {
 		if from.full || flow.Raw() > smallBuffer {
 			from.grow(largeBuffer)
 		}
-		from.readWithin(limit, k.e.o.Now())
+		now := k.e.o.Now()
+		from.readWithin(limit, now)
 		// 1. cancel moves the deadline; 2. we move it back. So look again.
 		if u.stop.Load() {
 			return roost.NoFault, nil
 		}
-		switch err := from.fill(k.e.o.Now); {
+		u.pace.Wait(now.UnixNano())
+		before := len(from.pending())
+		err := from.fill(k.e.o.Now)
+		now = k.e.o.Now()
+		switch slow := u.slow(len(from.pending())-before, now); {
+		case err == nil && slow:
+			return roost.FaultClientSlow, carry.ErrTooSlow
 		case err == nil:
 		case err == errNudged, isTimeout(err) && k.lively(limit):
 			continue
@@ -167,7 +189,7 @@ func (u *upload) pump() (roost.Fault, error) {
 		default:
 			return roost.FaultClientGone, err
 		}
-		u.moved.Store(k.e.o.Now().UnixNano())
+		u.moved.Store(now.UnixNano())
 		if err := u.next(); err != nil {
 			return roost.FaultClientFrames, err
 		}

@@ -2,6 +2,8 @@ package std
 
 import (
 	"bytes"
+	"errors"
+	"os"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -19,7 +21,8 @@ type work struct {
 	c     *conn
 	n     *nodeConn // of the attempt that runs
 	x     carry.Exchange
-	start time.Time // the head's first byte
+	s     carry.Stream // in its place, of a raw connection
+	start time.Time    // the head's first byte
 	set   *roost.ListenerSettings
 	pool  roost.PoolSettings // of the attempt that runs; a copy, because pointers into a snapshot keep all of it
 
@@ -30,6 +33,7 @@ type work struct {
 	out    []byte // what is written next by the connection's goroutine
 	up     upload
 	moved  atomic.Int64 // when something of the answer came last, in Unix nanoseconds, while the upload runs
+	takes  carry.Pace   // of the client, as it takes the answer
 }
 
 const (
@@ -59,6 +63,7 @@ func (k *work) rest() {
 			<-k.up.done
 		}
 		k.x.Abandon()
+		k.s.Abandon()
 		panic(p)
 	}
 	k.c, k.n, k.set = nil, nil, nil
@@ -76,14 +81,40 @@ func kept(b []byte) []byte {
 // text is b as a string, without a copy: b must not change while the string is in use.
 func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
-// fill reads from w until something comes or d has passed.
-func (e *Engine) fill(w *wire, d time.Duration) error {
+// look is how long a node is silent before we look whether its client is still there, and between two looks.
+const look = time.Second
+
+var errGone = errors.New("client broke the connection while the node was silent")
+
+// listen reads once from the node, until by; the zero time is never.
+func (k *work) listen(by time.Time) error {
+	n := k.n
 	for {
-		w.readWithin(d, e.o.Now())
-		if err := w.fill(e.o.Now); err != errNudged {
+		now := k.e.o.Now()
+		switch {
+		case by.IsZero() || by.Sub(now) > 2*look:
+			n.readWithin(look, now)
+		case n.readBy != by:
+			n.readUntil(by)
+		}
+		err := n.fill(k.e.o.Now)
+		switch {
+		case err != errNudged && !isTimeout(err):
 			return err
+		case k.c.gone():
+			return errGone
+		case !by.IsZero() && !k.e.o.Now().Before(by):
+			return os.ErrDeadlineExceeded
 		}
 	}
+}
+
+// until is d after now; without a limit it is the zero time.
+func until(d time.Duration, now time.Time) time.Time {
+	if d <= 0 {
+		return time.Time{}
+	}
+	return now.Add(d)
 }
 
 // readHead reads the request's head. If it does not come or cannot be read, reply is the answer; the zero one if there
