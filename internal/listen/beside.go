@@ -74,5 +74,9 @@ func reopen(ln net.Listener) (net.Listener, error) {
 		return nil, err
 	}
 	defer f.Close() // the listener has a duplicate
-	return net.FileListener(f)
+	own, err := net.FileListener(f)
+	if err != nil {
+		return nil, err
+	}
+	return unwatched(own)
 }

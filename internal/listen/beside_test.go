@@ -30,7 +30,7 @@ func reaches(t *testing.T, ln net.Listener, address string) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	ln.(*net.TCPListener).SetDeadline(time.Now().Add(10 * time.Second))
+	ln.(interface{ SetDeadline(time.Time) error }).SetDeadline(time.Now().Add(10 * time.Second))
 	accepted, err := ln.Accept()
 	if err != nil {
 		t.Fatalf("%s reaches another socket than %s: %v", address, ln.Addr(), err)

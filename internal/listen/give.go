@@ -69,21 +69,25 @@ func (g *Gift) Close() {
 // socket are blocking together. A listener of ours would then hang in accept, beyond the reach of Close, whenever the
 // other process is faster.
 func duplicate(socket any, name string) (*os.File, error) {
-	sc, ok := socket.(syscall.Conn)
-	if !ok {
-		return nil, fmt.Errorf("%T is not a socket", socket)
-	}
-	raw, err := sc.SyscallConn()
+	fd, err := duplicateFD(socket)
 	if err != nil {
 		return nil, err
 	}
-	var fd int
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+func duplicateFD(socket any) (fd int, err error) {
+	sc, ok := socket.(syscall.Conn)
+	if !ok {
+		return 0, fmt.Errorf("%T is not a socket", socket)
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
 	var derr error
 	if err := raw.Control(func(s uintptr) { fd, derr = unix.FcntlInt(s, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
-		return nil, err
+		return 0, err
 	}
-	if derr != nil {
-		return nil, derr
-	}
-	return os.NewFile(uintptr(fd), name), nil
+	return fd, derr
 }

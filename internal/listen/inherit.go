@@ -125,7 +125,7 @@ func adopt(fd int) (net.Listener, error) {
 	if err != nil {
 		return nil, errors.New("is neither a TCP nor a unix socket")
 	}
-	return ln, nil
+	return unwatched(ln)
 }
 
 // Open listens on address: with the inherited sockets that are meant for it, however many, or else with n as OpenShared does,

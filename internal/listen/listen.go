@@ -69,7 +69,7 @@ func openTCP(address string) (net.Listener, error) {
 	if err != nil {
 		return nil, explain(err, n)
 	}
-	return ln, nil
+	return unwatched(ln)
 }
 
 // explain adds to the system's reason what an operator can do about it.

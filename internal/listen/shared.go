@@ -53,7 +53,11 @@ func multiply(ln net.Listener, address string, n int) (net.Listener, error) {
 func openSharing(address string) (net.Listener, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
 	defer cancel()
-	return (&net.ListenConfig{Control: sharePort}).Listen(ctx, "tcp", address)
+	ln, err := (&net.ListenConfig{Control: sharePort}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return unwatched(ln)
 }
 
 // share tells sockets to share their port, which Linux allows of one that listens already.
