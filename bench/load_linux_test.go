@@ -236,15 +236,19 @@ func alive(pid int) bool {
 	return err == nil && !strings.Contains(string(text), ") Z ")
 }
 
-func TestAMissingContestantIsNamedAndSkipped(t *testing.T) {
+func TestAMissingPeerIsNamedAndSkippedButRoostIsNot(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	var notes strings.Builder
 	h := testHarness(t, 0.1)
 	h.note = func(format string, args ...any) { fmt.Fprintf(&notes, format, args...) }
-	if err := h.find(t.Context()); err == nil {
-		t.Error("something was found on an empty path")
+	if err := h.find(t.Context()); err == nil || !strings.Contains(err.Error(), "build roost") {
+		t.Errorf("roost was built without go: %v", err)
 	}
-	for _, name := range []string{"haproxy", "nginx", "roost"} {
+	h.o.only = []string{"haproxy", "nginx"}
+	if err := h.find(t.Context()); err == nil || !strings.Contains(err.Error(), "nothing") {
+		t.Errorf("something was found on an empty path: %v", err)
+	}
+	for _, name := range h.o.only {
 		if !strings.Contains(notes.String(), name) {
 			t.Errorf("%s is not named: %s", name, notes.String())
 		}

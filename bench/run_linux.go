@@ -144,37 +144,34 @@ func kernel() string {
 	return unix.ByteSliceToString(u.Release[:])
 }
 
-// find looks for the contestants; those that are missing are named and left out.
+// find looks for the contestants; peers that are missing are named and left out. Without Roost, if it is wanted, there
+// is nothing to find out.
 func (h *harness) find(ctx context.Context) error {
 	built := "" // Roost is built once
 	for _, c := range contestants {
 		if len(h.o.only) > 0 && !slices.Contains(h.o.only, c.name) || len(h.o.only) == 0 && c.asked {
 			continue
 		}
-		path, err := built, error(nil)
-		switch {
-		case c.peer:
-			path, err = exec.LookPath(c.bin)
-		case built == "":
-			path, err = h.build(ctx)
-			built = path
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			if !c.tuned {
-				h.note("%s: skipped: %v", c.name, err)
+		f := found{contestant: c, path: built}
+		var err error
+		if c.peer {
+			if f.path, err = exec.LookPath(c.bin); err != nil {
+				if !c.tuned {
+					h.note("%s: skipped: %v", c.name, err)
+				}
+				continue
 			}
-			continue
+		} else if built == "" {
+			if built, err = h.build(ctx); err != nil {
+				return err
+			}
+			f.path = built
 		}
-		f := found{contestant: c, path: path}
-		if f.said, err = say(ctx, path, c.ask...); err != nil {
-			h.note("%s: skipped: %v: %s", c.name, err, firstLine(f.said))
-			continue
+		if f.said, err = say(ctx, f.path, c.ask...); err != nil {
+			return fmt.Errorf("ask %s what it is: %w: %s", f.path, err, firstLine(f.said))
 		}
 		if !c.peer {
-			help, err := say(ctx, path, "serve", "--help")
+			help, err := say(ctx, f.path, "serve", "--help")
 			f.engines = err == nil && strings.Contains(help, "--loops")
 		}
 		h.found = append(h.found, f)
@@ -198,7 +195,7 @@ func (h *harness) build(ctx context.Context) (string, error) {
 	}
 	path := filepath.Join(h.dir, "roost")
 	if said, err := say(ctx, "go", "build", "-o", path, "roost/cmd/roost"); err != nil {
-		return "", fmt.Errorf("build it: %w: %s", err, firstLine(said))
+		return "", fmt.Errorf("build roost: %w:\n%s", err, strings.TrimSpace(said))
 	}
 	return path, nil
 }
