@@ -22,8 +22,8 @@ const (
 // begin makes a new connection wait for what its listener is for.
 func (l *loop) begin(c *conn) {
 	s := l.e.o.Snapshot.Load()
-	if conf := c.front.tls(); conf != nil {
-		l.secure(c, conf)
+	if c.front.tls() != nil {
+		l.secure(c)
 		return
 	}
 	l.await(c, c.settings(s))

@@ -64,6 +64,7 @@ const (
 	exchanging              // the rest of an exchange
 	lingering               // all is said; what still comes is thrown away
 	shaking                 // a TLS handshake
+	lining                  // the same, before it has begun: too many are under way
 	peeking                 // a raw connection's first bytes
 	relaying                // bytes both ways
 	resting                 // a node's: in its rack
@@ -150,10 +151,15 @@ func (l *loop) recv(c *conn, b []byte) (int, syscall.Errno) {
 	if c.tls != nil {
 		return c.tls.recv(l, c, b)
 	}
+	return l.get(c, b)
+}
+
+// get is recv from the socket itself.
+func (l *loop) get(c *conn, b []byte) (int, syscall.Errno) {
 	n, e := l.k.recv(c.fd, b)
 	switch {
 	case e == syscall.EINTR:
-		return l.recv(c, b)
+		return l.get(c, b)
 	case e != 0:
 		c.canRead = false
 	case n < len(b) && !c.hup:
@@ -295,7 +301,12 @@ func (l *loop) more(c *conn, limit int) ([]byte, syscall.Errno) {
 const errEnd = syscall.ENODATA
 
 // close closes a socket and gives back what it holds. The exchange or relay it belongs to is the caller's.
-func (l *loop) close(c *conn) { l.shutter(c, l.k.close) }
+func (l *loop) close(c *conn) {
+	if c.tls != nil && !c.dead && !c.blocked() {
+		c.tls.shut(l, c)
+	}
+	l.shutter(c, l.k.close)
+}
 
 // abort closes a socket such that what was sent does not look complete.
 func (l *loop) abort(c *conn) { l.shutter(c, l.k.abort) }

@@ -47,6 +47,7 @@ type Engine struct {
 	die     context.CancelFunc
 	running sync.WaitGroup // the loops
 	beside  sync.WaitGroup // goroutines that loops started
+	hands   chan struct{}  // as many TLS handshakes as compute now
 	ended   atomic.Bool
 
 	mu       sync.Mutex // guards the three below; taken per listener, never per connection
@@ -74,7 +75,8 @@ func newEngine(o Options, open func() (kernel, error)) (*Engine, error) {
 		o.Record = func(*roost.Record) {}
 	}
 	living, die := context.WithCancel(context.Background())
-	e := &Engine{o: o, living: living, die: die, born: o.Now(), fronts: map[*front]struct{}{}, counts: map[roost.ListenerID]*atomic.Int64{}}
+	e := &Engine{o: o, living: living, die: die, born: o.Now(), fronts: map[*front]struct{}{}, counts: map[roost.ListenerID]*atomic.Int64{},
+		hands: make(chan struct{}, max(cap(o.Permits), 1))}
 	for i := range max(o.Loops, 1) {
 		k, err := open()
 		if err != nil {
@@ -229,6 +231,9 @@ type LoopStats struct {
 	Given       int64 // accepted, and given to a loop with fewer
 	Passed      int64 // to the other engine
 	Resting     int64 // idle connections to nodes, now
+	Shaken      int64 // TLS handshakes that were done
+	Unshaken    int64 // and those that failed, took too long, or were too many
+	Shaking     int64 // under way now, or waiting for their turn
 }
 
 // Loops are the loops' figures, by loop.
@@ -237,7 +242,8 @@ func (e *Engine) Loops() []LoopStats {
 	for i, l := range e.loops {
 		s := &l.stats
 		all[i] = LoopStats{Turns: s.turns.Load(), LongestTurn: time.Duration(s.longest.Swap(0)), Connections: l.clients.Load(),
-			Accepted: s.accepted.Load(), Given: s.given.Load(), Passed: s.passed.Load(), Resting: s.resting.Load()}
+			Accepted: s.accepted.Load(), Given: s.given.Load(), Passed: s.passed.Load(), Resting: s.resting.Load(),
+			Shaken: s.shaken.Load(), Unshaken: s.unshaken.Load(), Shaking: s.shaking.Load()}
 	}
 	return all
 }

@@ -29,6 +29,8 @@ type loop struct {
 	soon int64 // the next wait ends by then, by mono
 
 	in, out []byte // scratch: what is read, and what is written, within one turn
+	plain   []byte // and of TLS: what goes into one record
+	sealed  []byte // and the records
 	buffers buffers
 	pipes   pipes
 	works   []*work
@@ -37,7 +39,9 @@ type loop struct {
 	looked  int64                       // when lines were last looked through
 	socks   []*sock
 	names   map[string]*names
-	kept    int64 // the last upkeep
+	shakes  int     // TLS handshakes under way
+	hellos  []token // and who waits for one
+	kept    int64   // the last upkeep
 	swept   int64
 	evicted int64
 	seed    uint64
@@ -55,6 +59,7 @@ type loop struct {
 type counters struct {
 	turns, longest, accepted, passed, given atomic.Int64
 	resting                                 atomic.Int64
+	shaken, unshaken, shaking               atomic.Int64
 }
 
 const (
@@ -160,6 +165,9 @@ func (l *loop) ready(c *conn, events uint32) {
 	if events&(evIn|evHup|evErr|evRdHup) != 0 {
 		c.canRead = true
 		c.hup = c.hup || events&(evHup|evErr|evRdHup) != 0
+		if c.tls != nil {
+			c.tls.wire.drained = false
+		}
 	}
 	if c.state == connecting {
 		l.connected(c, events)
@@ -192,6 +200,10 @@ func (l *loop) look(c *conn, gone bool) {
 		l.drown(c)
 	case shaking:
 		l.shake(c)
+	case lining:
+		if gone {
+			l.close(c)
+		}
 	case peeking:
 		l.peek(c)
 	case relaying:

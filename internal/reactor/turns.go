@@ -35,6 +35,9 @@ func (l *loop) flushed(c *conn) bool {
 		} else {
 			l.shutWrite(c)
 		}
+	case shaking:
+		l.shake(c)
+		return !c.dead
 	case awaiting, reading:
 		if c.pend != nil {
 			l.later(c)
@@ -103,7 +106,7 @@ func (l *loop) expired(c *conn) {
 		l.unreached(c, syscall.ETIMEDOUT)
 	case answering:
 		l.nodeLate(c.work)
-	case shaking:
+	case shaking, lining:
 		l.shakeLate(c)
 	case peeking:
 		l.peekLate(c)

@@ -1,0 +1,150 @@
+//go:build linux
+
+package reactor
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+)
+
+// wire is the connection below a session's crypto/tls. It has three lives: during the handshake it is a goroutine's, and the
+// loop feeds it; then it is the loop's, and never waits; once passed on it is another connection.
+type wire struct {
+	loop    *loop
+	c       *conn
+	shaking *handshake // until it is done
+	nc      net.Conn   // after it was passed on
+	in      []byte     // received, and to be read first
+	drained bool       // the socket has nothing more until an event tells
+}
+
+// wouldBlock is the error of a read that finds nothing. To crypto/tls it is no end of the connection, because it is
+// Temporary.
+type wouldBlock struct{}
+
+func (wouldBlock) Error() string   { return "nothing to read for now" }
+func (wouldBlock) Timeout() bool   { return false }
+func (wouldBlock) Temporary() bool { return true }
+
+var errWouldBlock error = wouldBlock{}
+
+func (w *wire) Read(b []byte) (int, error) {
+	for len(w.in) == 0 {
+		switch {
+		case w.nc != nil:
+			return w.nc.Read(b)
+		case w.shaking == nil:
+			return w.fetch(b)
+		}
+		if err := w.shaking.wait(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(b, w.in)
+	if w.in = w.in[n:]; len(w.in) == 0 {
+		w.in = nil
+	}
+	return n, nil
+}
+
+// fetch reads from the socket, on the loop.
+func (w *wire) fetch(b []byte) (int, error) {
+	for !w.drained {
+		n, e := w.loop.k.recv(w.c.fd, b)
+		switch {
+		case e == syscall.EINTR:
+			continue
+		case e == syscall.EAGAIN:
+			w.drained = true
+			return 0, errWouldBlock
+		case e != 0:
+			return 0, e
+		case n == 0:
+			return 0, io.EOF
+		}
+		w.drained = n < len(b) && !w.c.hup
+		return n, nil
+	}
+	return 0, errWouldBlock
+}
+
+// Write takes all, and sends nothing: that is for whoever called crypto/tls to do, when it has returned.
+func (w *wire) Write(b []byte) (int, error) {
+	switch {
+	case w.nc != nil:
+		return w.nc.Write(b)
+	case w.shaking != nil:
+		w.shaking.out = append(w.shaking.out, b...)
+	default:
+		w.loop.sealed = append(w.loop.sealed, b...)
+	}
+	return len(b), nil
+}
+
+// Close is the loop's to do, until it was passed on.
+func (w *wire) Close() error {
+	if w.nc != nil {
+		return w.nc.Close()
+	}
+	return nil
+}
+
+func (w *wire) LocalAddr() net.Addr {
+	if w.nc != nil {
+		return w.nc.LocalAddr()
+	}
+	return &net.TCPAddr{}
+}
+
+// RemoteAddr is where the client is; callbacks of a tls.Config may ask.
+func (w *wire) RemoteAddr() net.Addr {
+	switch {
+	case w.nc != nil:
+		return w.nc.RemoteAddr()
+	case w.shaking != nil:
+		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(w.shaking.from, 0))
+	}
+	return &net.TCPAddr{}
+}
+
+func (w *wire) SetDeadline(t time.Time) error {
+	if w.nc != nil {
+		return w.nc.SetDeadline(t)
+	}
+	return nil
+}
+
+func (w *wire) SetReadDeadline(t time.Time) error {
+	if w.nc != nil {
+		return w.nc.SetReadDeadline(t)
+	}
+	return nil
+}
+
+// SetWriteDeadline is also called by crypto/tls, around a close_notify.
+func (w *wire) SetWriteDeadline(t time.Time) error {
+	if w.nc != nil {
+		return w.nc.SetWriteDeadline(t)
+	}
+	return nil
+}
+
+// SyscallConn is the socket, once passed on.
+func (w *wire) SyscallConn() (syscall.RawConn, error) {
+	if sc, ok := w.nc.(syscall.Conn); ok {
+		return sc.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
+}
+
+// SetLinger is the socket's, once passed on: who breaks an answer off has it end in a reset.
+func (w *wire) SetLinger(sec int) error {
+	if t, ok := w.nc.(interface{ SetLinger(int) error }); ok {
+		return t.SetLinger(sec)
+	}
+	return errors.ErrUnsupported
+}
