@@ -16,6 +16,8 @@ type Config struct {
 	Log       Log
 	State     string   // directory of what lasts: database, token, socket; "": none, then Store is "memory"
 	Store     string   // "memory", or the path of a SQLite database
+	Engine    string   // "reactor", "std", or "auto": the first of them that the system has. Fixed for a process's life, as Loops
+	Loops     int      // event loops of the reactor; 0: as many as there are CPUs for the process
 	Digest    Digest   // of all it came from: the text, and the environment variables and keys of tokens that it uses
 	Effective []byte   // the whole of it as a YAML file, defaults filled in, secrets left out
 	Files     []string // that it was read from, itself first: a change of any is a reason to reload. No certificates: listeners watch theirs

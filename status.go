@@ -56,6 +56,17 @@ type ListenerStatus struct {
 	Certificates []CertStatus `json:"certificates,omitempty"` // the first is the default
 }
 
+// LoopStats are what an event loop of the engine reactor tells of itself. Counts are of its whole life.
+type LoopStats struct {
+	Turns       int64         // batches of events
+	LongestTurn time.Duration // since it was asked last: how long the others had to wait at most
+	Connections int64         // of clients, now
+	Accepted    int64
+	Given       int64 // accepted, and given to a loop with fewer
+	Passed      int64 // to the engine std
+	Resting     int64 // idle connections to nodes, now
+}
+
 // CertStatus is one certificate that a listener serves now.
 type CertStatus struct {
 	File     string    `json:"file"`

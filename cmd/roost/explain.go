@@ -33,7 +33,7 @@ func explainCommand() *cobra.Command {
 	}
 	o.register(cmd.Flags())
 	s.register(cmd.Flags())
-	for _, name := range []string{"state", "store", "admin", "admin-socket", "access-log", "log-level", "log-format", "tls-cert", "tls-key"} {
+	for _, name := range []string{"state", "store", "engine", "loops", "admin", "admin-socket", "access-log", "log-level", "log-format", "tls-cert", "tls-key"} {
 		cmd.Flags().MarkHidden(name) // they are taken, as part of a command line of serve, and explain nothing
 	}
 	cmd.Flags().StringArrayVarP(&q.Fields, "header", "H", nil, "a field of the request, 'Name: value'; repeatable")

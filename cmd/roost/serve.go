@@ -43,6 +43,8 @@ func (s *source) register(fs *pflag.FlagSet) {
 	fs.StringVar(&s.flags.TLSKey, "tls-key", "", "private key (PEM) of the listeners")
 	fs.StringVar(&s.flags.State, "state", "", "directory of what must last, or off (default $STATE_DIRECTORY, /var/lib/roost for root, else ~/.local/state/roost)")
 	fs.StringVar(&s.flags.Store, "store", "", "what keeps changes made through the API: sqlite, memory, or the path of a database (default sqlite)")
+	fs.StringVar(&s.flags.Engine, "engine", "", "what carries traffic: reactor (event loops, on Linux), std (goroutines), or auto (default auto)")
+	fs.IntVar(&s.flags.Loops, "loops", 0, "event loops of the engine reactor (default as many as there are CPUs for the process)")
 	fs.StringVar(&s.flags.Admin, "admin", "", "admin listener, loopback only, or off (default 127.0.0.1:7070)")
 	fs.StringVar(&s.flags.Socket, "admin-socket", "", "unix socket for the command line, or off (default roost.sock in $RUNTIME_DIRECTORY or the state directory)")
 	fs.StringVar(&s.flags.Access, "access-log", "", "access log: off, stdout or a file (default off)")

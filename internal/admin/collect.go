@@ -56,6 +56,14 @@ var (
 	eventsDesc     = desc("events_total", "Operators' log lines of level info and above.", "level")
 	adminCallsDesc = desc("admin_requests_total", "Answers of the admin listeners, by class of status.", "code_class")
 
+	longestTurnDesc = desc("loop_longest_turn_seconds", "The longest that the event loop was at work without a look at who else waits, since it was last asked.", "loop")
+	turnsDesc       = desc("loop_turns_total", "Batches of events that the event loop has worked off.", "loop")
+	loopConnsDesc   = desc("loop_connections", "Open connections from clients on the event loop.", "loop")
+	acceptedDesc    = desc("loop_accepted_total", "Connections that the event loop has accepted.", "loop")
+	givenDesc       = desc("loop_given_total", "Of those, the ones that it gave to a loop with fewer connections.", "loop")
+	passedDesc      = desc("loop_passed_total", "Connections that the event loop passed on to the engine std, HTTP/2 above all.", "loop")
+	restingDesc     = desc("loop_idle_node_connections", "Idle connections to nodes on the event loop.", "loop")
+
 	droppedDesc = desc("access_log_dropped_total", "Lines that the access log lost.")
 	configDesc  = desc("config_info", "Digest of the configuration in use.", "digest")
 	buildDesc   = desc("build_info", "Version of this balancer.", "version")
@@ -93,6 +101,9 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		for name, n := range m.sources.Connections() {
 			gauge(ch, connectionsDesc, float64(n), name)
 		}
+	}
+	if m.sources.Loops != nil {
+		collectLoops(ch, m.sources.Loops())
 	}
 	if m.sources.LogDropped != nil {
 		counter(ch, droppedDesc, m.sources.LogDropped())
@@ -186,6 +197,19 @@ func collectCerts(ch chan<- prometheus.Metric, listeners []roost.ListenerStatus)
 				sent[labels] = true
 			}
 		}
+	}
+}
+
+func collectLoops(ch chan<- prometheus.Metric, loops []roost.LoopStats) {
+	for i, l := range loops {
+		loop := strconv.Itoa(i)
+		gauge(ch, longestTurnDesc, l.LongestTurn.Seconds(), loop)
+		counter(ch, turnsDesc, uint64(l.Turns), loop)
+		gauge(ch, loopConnsDesc, float64(l.Connections), loop)
+		counter(ch, acceptedDesc, uint64(l.Accepted), loop)
+		counter(ch, givenDesc, uint64(l.Given), loop)
+		counter(ch, passedDesc, uint64(l.Passed), loop)
+		gauge(ch, restingDesc, float64(l.Resting), loop)
 	}
 }
 

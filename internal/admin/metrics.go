@@ -21,9 +21,10 @@ const maxScrapes = 4
 // Sources are what a scrape reads, besides the counts of Metrics itself.
 type Sources struct {
 	Status      func() roost.Status
-	Connections func() map[string]int64 // open client connections by listener name; nil: not shown
-	LogDropped  func() uint64           // lines that the access log lost; nil: not shown
-	Events      *Events                 // nil: not shown
+	Connections func() map[string]int64  // open client connections by listener name; nil: not shown
+	LogDropped  func() uint64            // lines that the access log lost; nil: not shown
+	Events      *Events                  // nil: not shown
+	Loops       func() []roost.LoopStats // of the engine's event loops, by loop; nil: it has none
 	// Reasons are the codes that Record.Reason can have. Others count as "other", so that series stay bounded.
 	Reasons []string
 }

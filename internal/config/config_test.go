@@ -55,7 +55,7 @@ func TestTheSmallestFileIsAWholeConfiguration(t *testing.T) {
 		Admin: roost.Admin{Address: "127.0.0.1:7070", Socket: "/var/lib/roost/roost.sock", Token: "/var/lib/roost/admin.token"},
 		Log:   roost.Log{Level: "info", Format: "text", Access: "off"},
 		State: "/var/lib/roost",
-		Store: "/var/lib/roost/roost.db",
+		Store: "/var/lib/roost/roost.db", Engine: "auto",
 		Files: []string{"/etc/roost/roost.yaml"},
 	}
 	if !reflect.DeepEqual(cfg, want) {

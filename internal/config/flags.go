@@ -24,6 +24,8 @@ type Flags struct {
 	TLSKey    string
 	State     string // --state: a directory or off
 	Store     string // --store: sqlite, memory or a file
+	Engine    string // --engine: auto, reactor or std
+	Loops     int    // --loops
 	Admin     string // --admin: an address or off
 	Socket    string // --admin-socket: a file or off
 	Access    string // --access-log: off, stdout or a file
@@ -108,7 +110,10 @@ func (d *decoder) document(f Flags) *yaml.Node {
 	for _, n := range f.Nodes {
 		nodes.Content = append(nodes.Content, text("--nodes", n))
 	}
-	var homes, certificates *yaml.Node
+	var homes, loops, certificates *yaml.Node
+	if f.Loops != 0 {
+		loops = text("--loops", strconv.Itoa(f.Loops))
+	}
 	if f.HomesSet || f.Homes != 0 {
 		homes = text("--homes", strconv.Itoa(f.Homes))
 	}
@@ -122,6 +127,8 @@ func (d *decoder) document(f Flags) *yaml.Node {
 			"health", block("--health", "probe", optional("--health", f.Health)))),
 		"state", optional("--state", f.State),
 		"store", optional("--store", f.Store),
+		"engine", optional("--engine", f.Engine),
+		"loops", loops,
 		"admin", block("--admin", "listen", optional("--admin", f.Admin), "socket", optional("--admin-socket", f.Socket)),
 		"log", block("--log-level", "level", optional("--log-level", f.LogLevel), "format", optional("--log-format", f.LogFormat), "access", optional("--access-log", f.Access)),
 		"tls", block("--tls-cert", "certificates", certificates),

@@ -13,7 +13,7 @@ import (
 func TestFlagsMeanWhatTheFileMeans(t *testing.T) {
 	w := testWorld(t)
 	flags := Flags{Listen: []string{":80", "unix:/run/x.sock"}, Nodes: []string{"a:9001", "B=10.0.0.2:9001*2"}, HomesSet: true, Homes: 2, Key: "{header:X-Org}/{path[0]}",
-		OnMissing: "client_ip", Health: "/healthz", Protocol: "h2c", TLSCert: "good.pem", TLSKey: "good.key", State: "/run/state", Store: "memory", Admin: "off", Socket: "/run/s.sock",
+		OnMissing: "client_ip", Health: "/healthz", Protocol: "h2c", TLSCert: "good.pem", TLSKey: "good.key", State: "/run/state", Store: "memory", Engine: "std", Loops: 3, Admin: "off", Socket: "/run/s.sock",
 		Access: "stdout", LogLevel: "debug", LogFormat: "json"}
 	w.env = nil
 	got, ds := fromFlags(flags, w)
@@ -27,6 +27,8 @@ pools: { default: { nodes: [ "a:9001", "B=10.0.0.2:9001*2" ], homes: 2, protocol
 tls: { certificates: [ { cert: good.pem, key: good.key } ] }
 state: /run/state
 store: memory
+engine: std
+loops: 3
 admin: { listen: off, socket: /run/s.sock }
 log: { access: stdout, level: debug, format: json }
 `)

@@ -28,6 +28,9 @@ const (
 	maxRoutes = 1000
 	// maxPools bounds tables, of which each takes memory: 64 KiB and more.
 	maxPools = 4096
+	// maxLoops bounds threads, and the sockets of each listener, of which every loop has one: a typing error must not make
+	// thousands.
+	maxLoops = 256
 	// maxList bounds lists that nobody writes long: methods, networks, files.
 	maxList = 1000
 )
@@ -49,6 +52,9 @@ func (d *decoder) root(v value) *draft {
 			doc: "Where what must last is kept: the database, the admin token, and the socket for operators. Without it the directory that systemd made for state (`$STATE_DIRECTORY`), else `/var/lib/roost` for root, `$XDG_STATE_HOME/roost` or `~/.local/state/roost` for others. `off` keeps nothing."},
 		setting{name: "store", kind: "sqlite, memory, or the path of a database", nested: true, read: func(v value) { f.readStore(d, v) },
 			doc: "What keeps nodes, weights, pins and the like that come through the API, and the last tables. `sqlite`, the default, is the file `roost.db` in `state`; `memory`, the default with `state: off`, forgets them when the process ends."},
+		choice(d, "engine", "auto", []string{"auto", "reactor", "std"}, []string{"auto", "reactor", "std"}, &f.cfg.Engine,
+			"What carries traffic. `reactor`: event loops, for Linux, with the least CPU and memory; what loops cannot do, such as HTTP/2, it passes on to `std`. `std`: a goroutine for each connection, on every system. `auto`: `reactor` where there is one. A change takes effect at the next start or `roost upgrade`."),
+		d.count("loops", "0", 0, maxLoops, &f.cfg.Loops, "Event loops of the engine `reactor`, each a thread with its share of all connections. 0: as many as there are CPUs for the process, by its affinity and the quota of its container. A change takes effect at the next start or `roost upgrade`."),
 		setting{name: "admin", kind: "off, or a block of settings", nested: true, read: func(v value) { f.admin.read(d, v, &f.cfg) },
 			doc: "For operators and their programs: health, readiness, metrics, and the API that the command line uses. `off` leaves out both listener and socket."},
 		setting{name: "log", kind: "a block of settings", nested: true, read: func(v value) { f.readLog(d, v) },

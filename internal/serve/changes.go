@@ -84,7 +84,7 @@ func sameOrder(a, b []string) bool {
 
 // parts lists a configuration's parts. A listener is its address, as for sockets.
 func parts(c *roost.Config) []part {
-	ps := []part{{"cluster", settings("name", c.Cluster)}}
+	ps := []part{{"cluster", settings("name", c.Cluster)}, {"process", settings("engine", c.Engine, "loops", c.Loops)}}
 	on := map[string][]string{} // listeners by the route that they take
 	for i := range c.Listeners {
 		l := &c.Listeners[i]

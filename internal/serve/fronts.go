@@ -23,7 +23,7 @@ type front struct {
 	retired bool
 }
 
-// closing tells when a listener was first asked to accept, and when it was closed.
+// closing tells when somebody began to accept from a listener, and when it was closed.
 type closing struct {
 	net.Listener
 	asking, ending sync.Once
@@ -37,6 +37,15 @@ func newClosing(ln net.Listener) *closing {
 func (c *closing) Accept() (net.Conn, error) {
 	c.asking.Do(func() { close(c.asked) })
 	return c.Listener.Accept()
+}
+
+// Sockets are the single ones that the listener consists of, for who accepts from them by himself, and begins now.
+func (c *closing) Sockets() []net.Listener {
+	defer c.asking.Do(func() { close(c.asked) })
+	if several, ok := c.Listener.(interface{ Sockets() []net.Listener }); ok {
+		return several.Sockets()
+	}
+	return []net.Listener{c.Listener}
 }
 
 func (c *closing) Close() error {

@@ -137,6 +137,9 @@ func (h *house) write(text string) {
 			text += "admin: off\n"
 		}
 	}
+	if engine := os.Getenv("ROOST_ENGINE"); engine != "" && !strings.Contains(text, "engine:") {
+		text += "engine: " + engine + "\n"
+	}
 	if err := os.WriteFile(h.file+".new", []byte(text), 0o600); err != nil {
 		h.t.Fatal(err)
 	}

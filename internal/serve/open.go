@@ -19,7 +19,6 @@ import (
 	"roost/internal/config"
 	"roost/internal/control"
 	"roost/internal/probe"
-	"roost/internal/std"
 	"roost/internal/store"
 	"roost/internal/store/sqlstore"
 )
@@ -44,6 +43,7 @@ func openWith(cfg *roost.Config, o Options, open func(path string) (store.Store,
 	b.logs.use(cfg.Log)
 	b.events = admin.NewEvents(b.logs)
 	b.log = slog.New(b.events)
+	b.loops, b.began, b.run = loopsOf(cfg), cfg, func() {}
 	b.reloaded = roost.ReloadStatus{At: b.started, By: "start", OK: true}
 
 	if cfg.State != "" {
@@ -52,7 +52,9 @@ func openWith(cfg *roost.Config, o Options, open func(path string) (store.Store,
 		}
 	}
 	// The socket comes before the store: two balancers cannot have it, so none touches another's store.
-	first, troubles := b.prepare(cfg, func(address string, _ []net.Listener) (net.Listener, error) { return o.Inherited.Open(address, 1) })
+	first, troubles := b.prepare(cfg, func(address string, n int, _ []net.Listener) (net.Listener, error) {
+		return o.Inherited.Open(address, n)
+	})
 	var errs []error
 	for _, t := range troubles {
 		errs = append(errs, t.err)
@@ -101,23 +103,25 @@ func (b *Balancer) restore() error {
 		return err
 	}
 	b.edits = edits
-	b.join(tables)
-	return nil
+	return b.join(tables)
 }
 
 // join makes the rooms and connects them.
-func (b *Balancer) join(tables []*roost.Table) {
+func (b *Balancer) join(tables []*roost.Table) error {
 	var self roost.Incarnation
 	rand.Read(self[:]) // never fails: crypto/rand ends the process instead
+	if err := b.openEngine(); err != nil {
+		return err
+	}
 	b.prober = probe.New(probe.Options{Version: b.o.Version, Log: b.log, Report: func(r roost.ProbeResult) { b.control.Probed(r) }})
 	b.metrics = admin.NewMetrics(admin.Sources{Status: b.Status, Connections: b.connections, LogDropped: b.access.dropped,
-		Events: b.events, Reasons: carry.Codes()})
+		Events: b.events, Reasons: carry.Codes(), Loops: b.stats})
 	b.control = control.New(control.Options{Snapshot: &b.snap, Log: b.log, Now: time.Now, Incarnation: self, Version: b.o.Version,
 		Targets: b.prober.Set, Urge: b.prober.Urge, Tables: tables, Keep: b.keeper.keep, Listeners: b.metrics.Configure})
-	b.engine = std.New(std.Options{Snapshot: &b.snap, Log: b.log, Now: time.Now, Record: b.record})
 	b.admin = admin.New(admin.Options{Settings: func() roost.Admin { return b.config().Admin }, Token: b.adminToken, Log: b.log,
 		Metrics: b.metrics, Events: b.events, Status: b.Status, Ready: b.ready, Config: b.Config, Node: config.Node, Change: b.Change,
 		Key: b.Key, Table: b.Table, Explain: b.Explain, Reload: b.Reload, Upgrade: b.Upgrade})
+	return nil
 }
 
 // record takes a finished exchange, on the request path.
@@ -154,15 +158,15 @@ type trouble struct {
 	err  error
 }
 
-// prepare opens what cfg needs beside what is there, sockets by open, which is told what will be closed. It changes nothing
-// of what is in use. On troubles the caller closes what it returns all the same.
-func (b *Balancer) prepare(cfg *roost.Config, open func(address string, leaving []net.Listener) (net.Listener, error)) (*next, []trouble) {
+// prepare opens what cfg needs beside what is there, n sockets on one address by open, which is told what will be closed. It
+// changes nothing of what is in use. On troubles the caller closes what it returns all the same.
+func (b *Balancer) prepare(cfg *roost.Config, open func(address string, n int, leaving []net.Listener) (net.Listener, error)) (*next, []trouble) {
 	n := &next{cfg: cfg}
 	var troubles []trouble
 	fail := func(path string, err error) { troubles = append(troubles, trouble{path, err}) }
 	var leaving []net.Listener
-	opening := func(address string) (net.Listener, error) {
-		ln, err := open(address, leaving)
+	opening := func(address string, sockets int) (net.Listener, error) {
+		ln, err := open(address, sockets, leaving)
 		if err == nil {
 			n.opened = append(n.opened, func() { ln.Close() })
 		}
@@ -189,7 +193,7 @@ func (b *Balancer) prepare(cfg *roost.Config, open func(address string, leaving 
 		if j := p.keep[i]; j >= 0 {
 			f = fronts[j]
 		} else {
-			ln, err := opening(l.Address)
+			ln, err := opening(l.Address, max(1, b.loops))
 			if err != nil {
 				fail("listeners."+l.Name+".address", fmt.Errorf("listener %s: %w", l.Name, err))
 			}
@@ -201,7 +205,7 @@ func (b *Balancer) prepare(cfg *roost.Config, open func(address string, leaving 
 		}
 		n.fronts, n.shown = append(n.fronts, f), append(n.shown, s)
 	}
-	b.prepareDoors(n, opening, fail)
+	b.prepareDoors(n, func(address string) (net.Listener, error) { return opening(address, 1) }, fail)
 	if b.access.now.Load() == nil || cfg.Log.Access != b.config().Log.Access {
 		if n.access, err = access.Open(cfg.Log.Access, b.log); err != nil {
 			fail("log.access", err)

@@ -90,6 +90,7 @@ func (b *Balancer) read() (*roost.Config, api.Reload) {
 	if r.Errors = restarts(was, cfg); len(r.Errors) > 0 {
 		return nil, r
 	}
+	r.Warnings = append(r.Warnings, b.laterChanges(cfg)...)
 	if r.Changes = changes(was, cfg); len(r.Changes) == 0 && cfg.Digest != was.Digest {
 		r.Changes = []string{"the text, or a file that it names, but no setting"}
 	}
@@ -131,8 +132,8 @@ func (b *Balancer) known(cfg *roost.Config, errors []roost.Mistake) bool {
 // apply opens what cfg needs, publishes it, and retires what it does not need; or it changes nothing and says why.
 func (b *Balancer) apply(cfg *roost.Config) []roost.Mistake {
 	held := b.held()
-	n, troubles := b.prepare(cfg, func(address string, leaving []net.Listener) (net.Listener, error) {
-		return listen.OpenBeside(address, 1, held, leaving)
+	n, troubles := b.prepare(cfg, func(address string, n int, leaving []net.Listener) (net.Listener, error) {
+		return listen.OpenBeside(address, n, held, leaving)
 	})
 	if len(troubles) == 0 {
 		err := b.control.Configure(b.support.ctx, cfg)

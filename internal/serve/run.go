@@ -25,6 +25,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 	b.support.start("control", b.control.Run)
 	b.support.start("probe", b.prober.Run)
 	b.support.start("store", b.keeper.run)
+	b.run()
 	err := b.start()
 	if err == nil {
 		err = b.wait(ctx)
@@ -53,6 +54,9 @@ func (b *Balancer) start() error {
 	b.install(b.first)
 	b.first = nil
 	b.turn.give() // which Open took: who changes something before all is open waits until it is
+	if b.loops > 0 {
+		b.log.Info("event loops carry traffic", "loops", b.loops)
+	}
 	if b.watches {
 		b.support.start("configuration files", b.watch)
 	}

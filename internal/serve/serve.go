@@ -24,7 +24,6 @@ import (
 	"roost/internal/control"
 	"roost/internal/listen"
 	"roost/internal/probe"
-	"roost/internal/std"
 	"roost/internal/upgrade"
 )
 
@@ -84,7 +83,11 @@ type Balancer struct {
 	snap    atomic.Pointer[roost.Snapshot]
 	control *control.Loop
 	prober  *probe.Prober
-	engine  *std.Engine
+	engine  engine
+	loops   int                      // event loops; 0: the engine is std
+	began   *roost.Config            // what the engine was chosen by
+	run     func()                   // starts what the engine needs beside Serve
+	stats   func() []roost.LoopStats // nil: there are no loops
 	keeper  *keeper
 	edited  atomic.Pointer[roost.Edits] // that are served, for those who only look
 	metrics *admin.Metrics
