@@ -104,7 +104,7 @@ func (l *loop) converse(k *work, ahead []byte) {
 	k.parser.Reset(h1.Response)
 	k.passing = false
 	out := append(x.AppendRequest(l.out[:0]), u.held...)
-	out, body, used, err := u.next(x, out, ahead)
+	out, body, used, err := u.next(l, x, out, ahead)
 	l.scratch(out)
 	l.keep(c, ahead[used:])
 	if err != nil {

@@ -15,6 +15,8 @@ import (
 // be tried.
 type upload struct {
 	held   []byte // all that was sent, while whole
+	own    []byte // where held is, unless it is where it was read:
+	lent   []byte // in this, which was the loop's scratch buffer
 	whole  bool
 	read   bool  // the whole body has come
 	sent   bool  // and the socket to the node has taken it
@@ -26,17 +28,26 @@ type upload struct {
 // written before it: a second vector costs as much as a copy of about this.
 const plainFrom = 4 << 10
 
-func (u *upload) reset() { *u = upload{held: kept(u.held)} }
+// reset gives back what an exchange held.
+func (u *upload) reset(l *loop) {
+	if u.lent != nil {
+		l.lent--
+		l.ins = append(l.ins, u.lent)
+	} else {
+		u.own = kept(u.held)
+	}
+	*u = upload{own: u.own}
+}
 
 // begin makes the upload ready for a new exchange.
-func (u *upload) begin() { *u = upload{held: u.held[:0], whole: true} }
+func (u *upload) begin() { u.held, u.whole = u.own[:0], true }
 
 // again makes it ready for another attempt.
 func (u *upload) again() { u.sent, u.broken = false, false }
 
 // next appends to out what in means for the node, or returns what goes on as it stands and follows it. It holds both for
 // another attempt, if all before was held.
-func (u *upload) next(x *carry.Exchange, out, in []byte) (_, body []byte, used int, err error) {
+func (u *upload) next(l *loop, x *carry.Exchange, out, in []byte) (_, body []byte, used int, err error) {
 	if x.In.Body.Done() {
 		u.read = true
 		return out, nil, 0, nil
@@ -49,13 +60,36 @@ func (u *upload) next(x *carry.Exchange, out, in []byte) (_, body []byte, used i
 		out, used, err = x.In.Next(out, in)
 	}
 	fresh := out[mark:]
-	if limit := x.Pool.Settings.ReplayBody; u.whole && len(u.held)+len(fresh)+len(body) <= limit {
-		u.held = append(append(u.held, fresh...), body...)
-	} else if len(fresh)+len(body) > 0 {
+	switch n := len(fresh) + len(body); {
+	case n == 0:
+	case !u.whole || len(u.held)+n > x.Pool.Settings.ReplayBody:
 		u.whole = false
+	case len(u.held) == 0 && len(body) == n && l.lend(u, body):
+	default:
+		u.held = append(append(u.held, fresh...), body...)
 	}
 	u.read = x.In.Body.Done()
 	return out, body, used, err
+}
+
+// maxLent is how many scratch buffers may be lent at a time: 8 MiB. What comes beyond is copied.
+const maxLent = 64
+
+// lend leaves a body where it was read, if that is the loop's scratch buffer, and gives the loop another: a copy of each
+// upload, for the case that it is to be sent again, would cost a tenth of the whole request.
+func (l *loop) lend(u *upload, body []byte) bool {
+	if l.lent >= maxLent || &body[0] != &l.in[cap(l.in)-cap(body)] {
+		return false
+	}
+	u.held, u.lent = body[:len(body):len(body)], l.in
+	l.lent++
+	if n := len(l.ins); n > 0 {
+		l.in = l.ins[n-1]
+		l.ins = l.ins[:n-1]
+	} else {
+		l.in = make([]byte, scratchIn)
+	}
+	return true
 }
 
 var errBodySlow = errors.New("no more of the request body in time")
@@ -87,7 +121,7 @@ func (l *loop) upload(c *conn, gone bool) {
 			l.failed(k, roost.StageSend, roost.FaultClientGone, e)
 			return
 		}
-		out, body, used, err := u.next(x, l.out[:0], b)
+		out, body, used, err := u.next(l, x, l.out[:0], b)
 		l.scratch(out)
 		l.keep(c, b[used:])
 		if err == nil && e == errEnd && !u.read {

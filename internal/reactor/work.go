@@ -76,7 +76,7 @@ func (l *loop) rest(k *work) {
 	k.c.work = nil
 	k.c, k.n, k.s, k.passing, k.over, k.linger, k.waits = nil, nil, nil, false, false, false, false
 	k.head = kept(k.head)
-	k.upload.reset()
+	k.upload.reset(l)
 	if len(l.works) < maxWorks {
 		l.works = append(l.works, k)
 	}
