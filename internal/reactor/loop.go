@@ -28,7 +28,9 @@ type loop struct {
 	busy int64 // when something last happened, by mono
 	soon int64 // the next wait ends by then, by mono
 
-	in, out []byte // scratch: what is read, and what is written, within one turn
+	in, out []byte   // scratch: what is read, and what is written, within one turn
+	ins     [][]byte // more of in
+	lent    int      // of them, to uploads
 	plain   []byte // and of TLS: what goes into one record
 	sealed  []byte // and the records
 	buffers buffers
