@@ -65,6 +65,9 @@ type LoopStats struct {
 	Given       int64 // accepted, and given to a loop with fewer
 	Passed      int64 // to the engine std
 	Resting     int64 // idle connections to nodes, now
+	Shaken      int64 // TLS handshakes that were done
+	Unshaken    int64 // and those that failed, took too long, or were too many
+	Shaking     int64 // under way now, or waiting for their turn
 }
 
 // CertStatus is one certificate that a listener serves now.

@@ -63,6 +63,8 @@ var (
 	givenDesc       = desc("loop_given_total", "Of those, the ones that it gave to a loop with fewer connections.", "loop")
 	passedDesc      = desc("loop_passed_total", "Connections that the event loop passed on to the engine std, HTTP/2 above all.", "loop")
 	restingDesc     = desc("loop_idle_node_connections", "Idle connections to nodes on the event loop.", "loop")
+	shakenDesc      = desc("loop_handshakes_total", "TLS handshakes of the event loop, by result: done, or failed, too slow or too many.", "loop", "result")
+	shakingDesc     = desc("loop_handshakes_active", "TLS handshakes under way, or waiting for their turn.", "loop")
 
 	droppedDesc = desc("access_log_dropped_total", "Lines that the access log lost.")
 	configDesc  = desc("config_info", "Digest of the configuration in use.", "digest")
@@ -210,6 +212,9 @@ func collectLoops(ch chan<- prometheus.Metric, loops []roost.LoopStats) {
 		counter(ch, givenDesc, uint64(l.Given), loop)
 		counter(ch, passedDesc, uint64(l.Passed), loop)
 		gauge(ch, restingDesc, float64(l.Resting), loop)
+		counter(ch, shakenDesc, uint64(l.Shaken), loop, "done")
+		counter(ch, shakenDesc, uint64(l.Unshaken), loop, "failed")
+		gauge(ch, shakingDesc, float64(l.Shaking), loop)
 	}
 }
 

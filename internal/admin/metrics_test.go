@@ -72,7 +72,7 @@ func sources() Sources {
 		Connections: func() map[string]int64 { return map[string]int64{"public": 40, "inside": 2} },
 		LogDropped:  func() uint64 { return 9 },
 		Loops: func() []roost.LoopStats {
-			return []roost.LoopStats{{Turns: 70, LongestTurn: 1500 * time.Microsecond, Connections: 3, Accepted: 9, Given: 2, Passed: 1, Resting: 4}, {Turns: 1}}
+			return []roost.LoopStats{{Turns: 70, LongestTurn: 1500 * time.Microsecond, Connections: 3, Accepted: 9, Given: 2, Passed: 1, Resting: 4, Shaken: 6, Unshaken: 5, Shaking: 2}, {Turns: 1}}
 		},
 		Reasons:     []string{"node_unreachable", "queue_timeout", "head_invalid", "head_invalid"},
 	}

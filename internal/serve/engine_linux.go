@@ -49,7 +49,8 @@ func (b *Balancer) openLoops(rest *std.Engine) error {
 func statsOf(loops []reactor.LoopStats) []roost.LoopStats {
 	all := make([]roost.LoopStats, len(loops))
 	for i, l := range loops {
-		all[i] = roost.LoopStats(l)
+		all[i] = roost.LoopStats{Turns: l.Turns, LongestTurn: l.LongestTurn, Connections: l.Connections, Accepted: l.Accepted, Given: l.Given,
+			Passed: l.Passed, Resting: l.Resting, Shaken: l.Shaken, Unshaken: l.Unshaken, Shaking: l.Shaking}
 	}
 	return all
 }
