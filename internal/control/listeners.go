@@ -27,7 +27,7 @@ func views(old []roost.ListenerView, cfg *roost.Config) []roost.ListenerView {
 	}
 	for i := range cfg.Listeners {
 		l := &cfg.Listeners[i]
-		views[l.ID] = roost.ListenerView{Name: l.Name, Address: l.Address, Settings: l.Settings, Routes: l.Routes, Want: l.Want}
+		views[l.ID] = roost.ListenerView{Name: l.Name, Address: l.Address, Settings: l.Settings, Routes: l.Routes, Want: l.Want, Hello: l.Hello}
 	}
 	return views
 }
@@ -37,8 +37,8 @@ func views(old []roost.ListenerView, cfg *roost.Config) []roost.ListenerView {
 func retire(v roost.ListenerView, now []roost.Listener, refs map[roost.PoolID]roost.PoolRef) roost.ListenerView {
 	v.Retired = true
 	for i := range now {
-		if heir := &now[i]; overlap(heir.Address, v.Address) {
-			v.Routes, v.Want = heir.Routes, heir.Want
+		if heir := &now[i]; overlap(heir.Address, v.Address) && heir.Settings.Protocol == v.Settings.Protocol {
+			v.Routes, v.Want, v.Hello = heir.Routes, heir.Want, heir.Hello
 			return v
 		}
 	}

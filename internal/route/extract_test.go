@@ -37,6 +37,15 @@ func TestEverySourceYieldsItsPartOfTheRequest(t *testing.T) {
 		"method":                         "POST",
 		"client_ip":                      "192.0.2.7",
 		"sni":                            "sni.example.com",
+		"cert:cn":                        "device-7",
+		"cert:o":                         "acme",
+		"cert:ou":                        "none",
+		"cert:dns":                       "seven.example.org",
+		"cert:uri":                       "spiffe://example.org/Device/7",
+		"cert:email":                     "seven@example.org",
+		"cert:spiffe":                    "example.org/Device/7",
+		"{cert:o}/{cert:cn}":             "acme/device-7",
+		"cert:cn ~ ^device-(.+)":         "7",
 		"header:x-org":                   "acme",
 		"header:X-Empty":                 "none",
 		"header:X-None":                  "none",
@@ -81,6 +90,8 @@ func TestEverySourceYieldsItsPartOfTheRequest(t *testing.T) {
 		rt, want2 := keyed(t, roost.Match{Text: "/r/{app}/{fn...}"}, text, token, regex)
 		r := request("POST", "Example.COM:8080", target, want2, fields...)
 		r.SNI = "SNI.example.com."
+		r.Cert = &roost.CertNames{CommonName: "device-7", Orgs: []string{"acme", "more"}, DNS: []string{"Seven.example.org", "b"},
+			URIs: []string{"spiffe://example.org/Device/7"}, Emails: []string{"seven@example.org"}, SPIFFE: "example.org/Device/7"}
 		if Match(&roost.ListenerView{Routes: []*roost.Route{rt}}, r) == nil {
 			t.Fatal("the route does not match")
 		}
@@ -90,6 +101,21 @@ func TestEverySourceYieldsItsPartOfTheRequest(t *testing.T) {
 		}
 		if string(got) != want {
 			t.Errorf("%s: %q, want %q", key, got, want)
+		}
+	}
+}
+
+func TestWithoutAVerifiedCertificateItsNamesAreNoKey(t *testing.T) {
+	for _, name := range []string{"cn", "o", "ou", "dns", "uri", "email", "spiffe"} {
+		rt, want := keyed(t, roost.Match{Text: "/"}, "cert:"+name, "", "")
+		for _, names := range []*roost.CertNames{nil, {}} {
+			r := request("GET", "lb", "/", want)
+			if r.Cert = names; Match(&roost.ListenerView{Routes: []*roost.Route{rt}}, r) == nil {
+				t.Fatal("the route does not match")
+			}
+			if key, ok := Extract(rt, r, nil, 0); ok {
+				t.Errorf("cert:%s of %+v: %q", name, names, key)
+			}
 		}
 	}
 }
@@ -276,14 +302,14 @@ func TestAProgramOnAnUncheckedTokenSaysSo(t *testing.T) {
 
 func TestMatchingAndFindingKeysAllocateNothing(t *testing.T) {
 	for _, text := range []string{
-		"{app}/{fn}", "path", "host", "path[-1]", "header:X-Org", "query:a b", "cookie:c", "client_ip", "sni", "jwt:nested.room",
+		"{app}/{fn}", "path", "host", "path[-1]", "header:X-Org", "query:a b", "cookie:c", "client_ip", "sni", "jwt:nested.room", "cert:cn", "cert:dns",
 		"{header:X-Org}-{query:room}-{cookie:c}-{jwt:org}-{client_ip}",
 	} {
 		rt, want := compile(t, roost.Match{Text: "/r/{app}/{fn...}"}, "query:missing", text)
 		lv := &roost.ListenerView{Routes: []*roost.Route{rt}, Want: want}
 		r := request("GET", "EXAMPLE.com:80", "/r/app/f%2Fn?room=1&a%20b=x", want, "X-Org: acme", "Cookie: a=b; c=d",
 			"Authorization: Bearer "+jwtOf(`{"org":"acme","nested":{"room":17}}`))
-		r.SNI = "Example.com"
+		r.SNI, r.Cert = "Example.com", &roost.CertNames{CommonName: "device-7", DNS: []string{"seven.example.org"}}
 		scratch := make([]byte, 0, roost.MaxKey)
 		if n := testing.AllocsPerRun(100, func() {
 			if _, ok := Extract(Match(lv, r), r, scratch, 0); !ok {

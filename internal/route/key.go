@@ -208,7 +208,11 @@ func wantCert(arg string, off int) error {
 	if slices.Contains(names, arg) {
 		return nil
 	}
-	return &SyntaxError{Off: off, Msg: fmt.Sprintf("%q is not a name in a certificate; there is cert:%s", arg, strings.Join(names, ", cert:")), Got: arg, Known: names}
+	known := "cert:" + strings.Join(names, ", cert:")
+	if arg == "" {
+		return fault(off, "nothing says which name in the certificate; write one of %s", known)
+	}
+	return &SyntaxError{Off: off, Msg: fmt.Sprintf("%q is not a name in a certificate; there is %s", arg, known), Got: arg, Known: names}
 }
 
 func wantName(word, arg string, off int) error {

@@ -125,3 +125,15 @@ func parseTLV(arg string, off int) (roost.KeyOp, error) {
 	}
 	return roost.KeyOp{From: roost.FromProxyTLV, Index: int(n)}, nil
 }
+
+// NeedsHello tells whether a route of raw connections looks at the name that a TLS client asks for.
+func NeedsHello(rt *roost.Route) bool {
+	for i := range rt.Keys {
+		for j := range rt.Keys[i].Ops {
+			if rt.Keys[i].Ops[j].From == roost.FromSNI {
+				return true
+			}
+		}
+	}
+	return rt.Match.Host != ""
+}

@@ -12,6 +12,7 @@ import (
 
 	"roost"
 	"roost/internal/carry"
+	"roost/internal/pki"
 	"roost/internal/sniff"
 )
 
@@ -46,16 +47,17 @@ const (
 func newConn(f *front, nc net.Conn) *conn {
 	c := &conn{e: f.e, f: f, nc: nc}
 	c.w.open(nc, &f.e.buffers)
-	c.peer = carry.Peer{Listener: f.id, Addr: addrOf(nc.RemoteAddr())}
+	c.peer = carry.Peer{Listener: f.id}
+	c.peer.Addr, c.peer.Port = addrOf(nc.RemoteAddr())
 	f.e.add(c)
 	return c
 }
 
-func addrOf(a net.Addr) netip.Addr {
+func addrOf(a net.Addr) (netip.Addr, uint16) {
 	if t, ok := a.(*net.TCPAddr); ok {
-		return t.AddrPort().Addr().Unmap().WithZone("")
+		return t.AddrPort().Addr().Unmap().WithZone(""), uint16(t.Port)
 	}
-	return netip.Addr{}
+	return netip.Addr{}, 0
 }
 
 // serve carries what was accepted.
@@ -68,14 +70,18 @@ func (c *conn) serve() {
 		c.refuse(conf != nil)
 		return
 	}
-	if conf != nil && !c.handshake(conf) {
+	if !c.introduced() || conf != nil && !c.handshake(conf) {
 		return
 	}
 	c.speak()
 }
 
-// speak carries what the client says, in HTTP/2 or HTTP/1.1.
+// speak carries what the client says, in HTTP/2 or HTTP/1.1, or whatever it is.
 func (c *conn) speak() {
+	if c.settings().Protocol == roost.ServesTCP {
+		c.stream()
+		return
+	}
 	if t, ok := c.w.conn.(*tls.Conn); ok && t.ConnectionState().NegotiatedProtocol == "h2" {
 		c.serveHTTP2(c.rewound())
 		return
@@ -125,17 +131,15 @@ func (c *conn) handshake(conf *tls.Config) bool {
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	t := tls.Server(c.w.conn, conf)
+	t := tls.Server(c.rewound(), conf)
 	if err := t.HandshakeContext(ctx); err != nil {
 		c.e.o.Log.Debug("TLS handshake failed", "client", c.peer.Addr, "error", err)
 		return false
 	}
 	c.w.open(t, &c.e.buffers)
 	s := t.ConnectionState()
-	c.peer.TLS, c.peer.SNI = true, s.ServerName
-	if len(s.VerifiedChains) > 0 {
-		c.peer.Cert = namesOf(s.PeerCertificates[0])
-	}
+	c.peer.TLS, c.peer.SNI, c.peer.ALPN = true, s.ServerName, s.NegotiatedProtocol
+	c.peer.Cert = pki.Names(s.VerifiedChains)
 	return true
 }
 
@@ -203,6 +207,9 @@ type replay struct {
 	ahead []byte
 }
 
+// NetConn is the connection itself.
+func (r *replay) NetConn() net.Conn { return r.Conn }
+
 func (r *replay) Read(b []byte) (int, error) {
 	if len(r.ahead) == 0 {
 		return r.Conn.Read(b)
@@ -247,6 +254,10 @@ func (c *conn) refuse(secure bool) {
 	s := c.e.o.Snapshot.Load()
 	k := c.e.borrow(c, s)
 	defer k.rest()
+	if k.set.Protocol == roost.ServesTCP {
+		k.shut(k.s.Shed(s, &c.peer, k.start.UnixNano()))
+		return
+	}
 	k.answer(k.x.Shed(s, &c.peer, k.start.UnixNano()))
 	c.drown() // not left to end: it counts until then
 }
@@ -258,7 +269,7 @@ func (c *conn) cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.node != nil {
-		c.node.conn.Close()
+		c.node.cut()
 	}
 }
 
@@ -268,6 +279,6 @@ func (c *conn) hold(n *nodeConn) {
 	c.node = n
 	c.mu.Unlock()
 	if n != nil && c.closing.Load() {
-		n.conn.Close() // cut came before it saw n
+		n.cut() // cut came before it saw n
 	}
 }

@@ -15,28 +15,56 @@ import (
 
 // dialer connects to nodes. The zero dialer is ready.
 type dialer struct {
-	names resolver
-	net   net.Dialer // TCP_NODELAY and keep-alive probes are Go's default
+	names   resolver
+	net     net.Dialer // TCP_NODELAY and keep-alive probes are Go's default
+	secrecy secrecy
 }
 
 // minTry is the least that one of several addresses gets, so that a first one that drops packets leaves time for the
 // others, and many addresses still get a fair one each.
 const minTry = 2 * time.Second
 
-// place is where a node is: its address, and whether the operator allows that it is link-local.
+// place is where a node is: its address, whether the operator allows that it is link-local, and how it is spoken to.
 type place struct {
 	addr      string
 	linkLocal bool
+	tls       *roost.NodeTLS // nil: in clear text
+	protocol  string         // spoken under TLS, as in ALPN; "": none is agreed on
+	header    []byte         // a PROXY header to begin with, in front of TLS
 }
 
-// dial connects to an address of a node, host:port or unix:/path, over all the addresses of its name, until limit. The
-// fault says in one word what the error says in many.
+// placeOf is where the node of an attempt is.
+func placeOf(a *roost.Attempt, s *roost.PoolSettings, protocol string) place {
+	return place{addr: a.Addr, linkLocal: s.AllowLinkLocal, tls: s.TLS, protocol: protocol}
+}
+
+// dial connects to an address of a node, host:port or unix:/path, over all the addresses of its name, and makes TLS of it
+// where its pool wants that, all until limit. The fault says in one word what the error says in many.
 func (d *dialer) dial(ctx context.Context, to place, limit time.Duration, now time.Time) (net.Conn, roost.Fault, error) {
 	if limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, now.Add(limit))
 		defer cancel()
 	}
+	c, fault, err := d.reach(ctx, to, now)
+	if err == nil && len(to.header) > 0 {
+		if _, err = c.Write(to.header); err != nil { // into the empty buffer of a new connection, so that it never waits
+			c.Close()
+			return nil, roost.FaultReset, err
+		}
+	}
+	if err != nil || to.tls == nil {
+		return c, fault, err
+	}
+	t, err := d.secrecy.with(ctx, c, to)
+	if err != nil {
+		return nil, roost.FaultTLS, err
+	}
+	return t, roost.NoFault, nil
+}
+
+// reach connects to an address of a node.
+func (d *dialer) reach(ctx context.Context, to place, now time.Time) (net.Conn, roost.Fault, error) {
 	if path, ok := strings.CutPrefix(to.addr, "unix:"); ok {
 		c, err := d.net.DialContext(ctx, "unix", path)
 		return c, connectFault(err), err

@@ -34,6 +34,7 @@ type bundle struct {
 type link struct {
 	cc     *http.ClientConn
 	addr   string
+	tls    roost.Digest
 	born   time.Time
 	used   time.Time
 	served int // requests
@@ -62,6 +63,14 @@ func (e *dialError) Unwrap() error { return e.err }
 func (ls *links) open(d *dialer, lend *buffers) {
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
+	protocols.SetHTTP2(true)
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		c, fault, err := d.dial(ctx, ctx.Value(dialTo{}).(place), 0, time.Now())
+		if err != nil {
+			return nil, &dialError{fault, err}
+		}
+		return c, nil
+	}
 	ls.lend = lend
 	ls.of = map[*roost.Live]*bundle{}
 	ls.rt = &http.Transport{
@@ -69,13 +78,8 @@ func (ls *links) open(d *dialer, lend *buffers) {
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 30 * time.Second}, // finds a node that is no more
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: maxNodeHead,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			c, fault, err := d.dial(ctx, ctx.Value(dialTo{}).(place), 0, time.Now())
-			if err != nil {
-				return nil, &dialError{fault, err}
-			}
-			return c, nil
-		},
+		DialContext:            dial,
+		DialTLSContext:         dial,
 	}
 }
 
@@ -92,7 +96,7 @@ func (ls *links) get(ctx context.Context, a *roost.Attempt, s *roost.PoolSetting
 	}
 	n := &nodeConn{addr: a.Addr, born: now, served: served}
 	near, far := newMemory()
-	leg := &leg{memory: near, done: make(chan struct{})}
+	leg := &leg{memory: near, scheme: schemeOf(s.TLS), done: make(chan struct{})}
 	leg.ctx, leg.cancel = context.WithCancel(context.Background())
 	n.leg = leg
 	n.open(leg, ls.lend)
@@ -110,7 +114,7 @@ func (ls *links) reserve(ctx context.Context, a *roost.Attempt, s *roost.PoolSet
 			ls.of[a.Live] = b
 		}
 		for _, l := range b.prune(s.IdleTimeout, now) {
-			if l.addr == a.Addr && now.Sub(l.born) < maxAge && l.cc.Reserve() == nil {
+			if l.addr == a.Addr && l.tls == idOf(s.TLS) && now.Sub(l.born) < maxAge && l.cc.Reserve() == nil {
 				served, l.used = l.served, now
 				l.served++
 				ls.mu.Unlock()
@@ -125,7 +129,7 @@ func (ls *links) reserve(ctx context.Context, a *roost.Attempt, s *roost.PoolSet
 		}
 		ls.mu.Unlock()
 		if mine {
-			ls.dial(ctx, b, d, place{a.Addr, s.AllowLinkLocal}, now)
+			ls.dial(ctx, b, d, placeOf(a, s, "h2"), now)
 		} else {
 			select {
 			case <-d.done:
@@ -140,7 +144,7 @@ func (ls *links) reserve(ctx context.Context, a *roost.Attempt, s *roost.PoolSet
 }
 
 func (ls *links) dial(ctx context.Context, b *bundle, d *dialing, to place, now time.Time) {
-	cc, err := ls.rt.NewClientConn(context.WithValue(ctx, dialTo{}, to), "http", "node:80")
+	cc, err := ls.rt.NewClientConn(context.WithValue(ctx, dialTo{}, to), schemeOf(to.tls), "node:80")
 	if err != nil {
 		d.fault, d.err = roost.FaultConnect, err
 		var de *dialError
@@ -150,7 +154,7 @@ func (ls *links) dial(ctx context.Context, b *bundle, d *dialing, to place, now 
 	}
 	ls.mu.Lock()
 	if err == nil {
-		b.links = append(b.links, &link{cc: cc, addr: to.addr, born: now, used: now})
+		b.links = append(b.links, &link{cc: cc, addr: to.addr, tls: idOf(to.tls), born: now, used: now})
 	}
 	b.dial = nil
 	ls.mu.Unlock()
@@ -214,6 +218,7 @@ func (ls *links) close() {
 // leg is the near end of a connection in memory behind which a stream to a node runs. Closing it resets the stream.
 type leg struct {
 	memory
+	scheme string
 	ctx    context.Context
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -329,7 +334,7 @@ func (l *leg) carry(cc *http.ClientConn, far memory, lend *buffers) error {
 func (l *leg) request(in *wire, head *h1.Head, view string) *http.Request {
 	req := &http.Request{
 		Method: head.MethodName.In(view), Host: head.Host.In(view), ContentLength: head.Length,
-		URL: &url.URL{Scheme: "http", Host: "node", Opaque: head.Target.In(view)}, Header: http.Header{},
+		URL: &url.URL{Scheme: l.scheme, Host: "node", Opaque: head.Target.In(view)}, Header: http.Header{},
 	}
 	if strings.HasPrefix(req.URL.Opaque, "//") { // there net/url sees a host, and net/http takes off the one that it expects
 		req.URL.Opaque = "//" + req.Host + req.URL.Opaque

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"roost"
@@ -13,10 +14,12 @@ import (
 type nodeConn struct {
 	wire
 	addr   string
+	tls    roost.Digest // of the NodeTLS that it was made with; zero: clear text
 	born   time.Time
-	rested time.Time     // when it became idle
-	idle   time.Duration // how long the node keeps it then; 0: it did not say
-	served int           // requests
+	rested time.Time       // when it became idle
+	idle   time.Duration   // how long the node keeps it then; 0: it did not say
+	served int             // requests
+	socket syscall.RawConn // below TLS too; nil: there is none
 	stale  func(fd uintptr)
 	bad    bool // what stale found
 	leg    *leg // the stream behind it, when the node is spoken to in HTTP/2
@@ -48,25 +51,36 @@ type nodes struct {
 	lend   *buffers
 }
 
-// get takes an idle connection, or dials. With h2 it is a stream in HTTP/2. With once the request may not be repeated, so only a connection that was in
-// use a moment ago is good enough.
-func (ns *nodes) get(ctx context.Context, a *roost.Attempt, s *roost.PoolSettings, h2, once bool, now time.Time) (*nodeConn, roost.Fault, error) {
+// get takes an idle connection, or dials. With h2 it is a stream in HTTP/2. With once the request may not be repeated, so
+// only a connection that was in use a moment ago is good enough. One that is to begin with a PROXY header speaks for one
+// client, and is always made.
+func (ns *nodes) get(ctx context.Context, a *roost.Attempt, s *roost.PoolSettings, h2, once bool, header []byte, now time.Time) (*nodeConn, roost.Fault, error) {
 	if h2 {
 		return ns.links.get(ctx, a, s, now)
 	}
-	if !a.Fresh {
+	if !a.Fresh && len(header) == 0 {
 		if v, ok := ns.racks.Load(a.Live); ok {
 			if n := v.(*rack).take(a.Addr, s, once, now); n != nil {
 				return n, roost.NoFault, nil
 			}
 		}
 	}
-	c, fault, err := ns.dialer.dial(ctx, place{a.Addr, s.AllowLinkLocal}, s.ConnectTimeout, now)
+	return ns.dial(ctx, a, s, "http/1.1", header, now)
+}
+
+// dial makes a connection that begins with a PROXY header, if one is given.
+func (ns *nodes) dial(ctx context.Context, a *roost.Attempt, s *roost.PoolSettings, protocol string, header []byte, now time.Time) (*nodeConn, roost.Fault, error) {
+	to := placeOf(a, s, protocol)
+	to.header = header
+	c, fault, err := ns.dialer.dial(ctx, to, s.ConnectTimeout, now)
 	if err != nil {
 		return nil, fault, err
 	}
-	n := &nodeConn{addr: a.Addr, born: now}
+	n := &nodeConn{addr: a.Addr, tls: idOf(s.TLS), born: now}
 	n.open(c, ns.lend)
+	if n.socket = n.raw; s.TLS != nil {
+		n.socket, _ = bare(c).(syscall.Conn).SyscallConn()
+	}
 	n.stale = n.peek
 	return n, roost.NoFault, nil
 }
@@ -106,7 +120,7 @@ func (r *rack) take(addr string, s *roost.PoolSettings, once bool, now time.Time
 			continue
 		}
 		switch {
-		case n.addr != addr || n.expired(s.IdleTimeout, now) || !n.quiet():
+		case n.addr != addr || n.tls != idOf(s.TLS) || n.expired(s.IdleTimeout, now) || !n.quiet():
 		case once && now.Sub(n.rested) > recent:
 			if p.CompareAndSwap(nil, n) {
 				continue // good enough for others
@@ -146,8 +160,10 @@ func (n *nodeConn) expired(idle time.Duration, now time.Time) bool {
 // sweep closes idle connections that are due, and forgets nodes that s does not have.
 func (ns *nodes) sweep(s *roost.Snapshot, now time.Time) {
 	idle := map[*roost.Live]time.Duration{}
+	var ways []*roost.NodeTLS
 	for i := range s.Pools {
 		p := &s.Pools[i]
+		ways = append(ways, p.Settings.TLS)
 		for j := range p.Nodes {
 			idle[p.Nodes[j].Live] = p.Settings.IdleTimeout
 		}
@@ -162,6 +178,7 @@ func (ns *nodes) sweep(s *roost.Snapshot, now time.Time) {
 		return true
 	})
 	ns.links.sweep(idle, now)
+	ns.dialer.secrecy.keep(ways)
 }
 
 // drop closes the idle connections to a node.
@@ -181,6 +198,9 @@ func (ns *nodes) close() {
 	})
 	ns.links.close()
 }
+
+// cut ends the connection at once, from any goroutine. Under TLS no word is said of it: that could take seconds.
+func (n *nodeConn) cut() { bare(n.conn).Close() }
 
 // close ends the connection, and waits for what runs behind it.
 func (n *nodeConn) close() {

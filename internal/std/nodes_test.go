@@ -102,10 +102,10 @@ func TestADialTriesAllAddressesAndRefusesForbiddenOnes(t *testing.T) {
 	}
 	gone, cancel := context.WithCancel(ctx)
 	cancel() // so that nothing is dialled
-	if _, fault, _ := d.dial(gone, place{"169.254.1.1:1", true}, 0, time.Now()); fault == roost.FaultForbidden {
+	if _, fault, _ := d.dial(gone, place{addr: "169.254.1.1:1", linkLocal: true}, 0, time.Now()); fault == roost.FaultForbidden {
 		t.Error("a link-local address that is allowed is refused")
 	}
-	if _, fault, _ := d.dial(gone, place{"169.254.1.1:1", false}, 0, time.Now()); fault != roost.FaultForbidden {
+	if _, fault, _ := d.dial(gone, place{addr: "169.254.1.1:1", linkLocal: false}, 0, time.Now()); fault != roost.FaultForbidden {
 		t.Errorf("a link-local address that is not allowed: %v", fault)
 	}
 	if _, fault, _ := d.dial(ctx, place{addr: "nonsense"}, 0, time.Now()); fault != roost.FaultResolve {

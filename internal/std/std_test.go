@@ -52,6 +52,7 @@ type setup struct {
 	p    roost.PoolSettings
 	tls  *tls.Config
 	wrap func(net.Listener) net.Listener
+	edit func(*roost.Snapshot)
 }
 
 func snapshot(set *setup, nodes ...string) *roost.Snapshot {
@@ -92,6 +93,9 @@ func start(t testing.TB, change func(*setup), nodes ...string) *proxy {
 	p := &proxy{t: t, snap: &atomic.Pointer[roost.Snapshot]{}}
 	p.seen = sync.NewCond(&p.mu)
 	p.first = snapshot(set, nodes...)
+	if set.edit != nil {
+		set.edit(p.first)
+	}
 	p.snap.Store(p.first)
 	p.e = New(Options{Snapshot: p.snap, Record: p.record, Log: slog.New(slog.NewTextHandler(testWriter{t}, nil))})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -6,38 +6,38 @@ import (
 	"time"
 
 	"roost"
+	"roost/internal/carry"
 )
 
-// tunnel is what an upgraded connection became: bytes both ways. It holds no snapshot and no work, because it may live
+// tunnel is what an upgraded or a raw connection became: bytes both ways. It holds no snapshot and no work, because it may live
 // for days. It has no idle limit: a WebSocket may be silent for as long as both sides want, and TCP's keep-alive probes
 // find a side that is no more. When one side has ended, the other must not be silent for longer than a body may.
 type tunnel struct {
-	node   *nodeConn
-	live   *roost.Live
-	record roost.Record
-	send   time.Duration // a write without progress
-	half   time.Duration // silence while the other side has ended
-	ended  atomic.Int64  // when the first side has, in Unix nanoseconds; 0: none
-	cut    atomic.Bool   // its node was: it is to end
-	asked  time.Time     // to; evict's
-	in     atomic.Int64
-	out    atomic.Int64
+	node  *nodeConn
+	live  *roost.Live
+	relay carry.Relay
+	send  time.Duration // a write without progress
+	half  time.Duration // silence while the other side has ended
+	ended atomic.Int64  // when the first side has, in Unix nanoseconds; 0: none
+	cut   atomic.Bool   // its node was: it is to end
+	asked time.Time     // to; evict's
+	in    atomic.Int64
+	out   atomic.Int64
+
+	aborted bool
+	cause   string
 }
 
 // upgraded makes a tunnel of the connections of an exchange that switched protocols.
 func (k *work) upgraded() *tunnel {
 	t := &tunnel{node: k.n, live: k.x.Attempt.Live, send: k.set.SendTimeout, half: k.pool.BodyTimeout}
-	r := k.x.Finish(0)
-	t.record = *r
-	t.record.Method, t.record.Host, t.record.Target = string([]byte(r.Method)), string([]byte(r.Host)), string([]byte(r.Target))
-	t.record.Key = append([]byte(nil), r.Key...)
-	t.live.Conns.Add(1) // and no more a request in flight: idle ones must not fill their node
+	k.x.Settle(&t.relay)
 	return t
 }
 
 // run carries bytes both ways until both sides have ended, or one broke.
 func (t *tunnel) run(c *conn) {
-	defer t.live.Conns.Add(-1)
+	defer t.end(c.e)
 	defer t.node.close()
 	c.show(t)
 	defer c.show(nil)
@@ -48,18 +48,23 @@ func (t *tunnel) run(c *conn) {
 		}
 	})
 	if t.pour(c.e, &c.w, &t.node.wire, &t.out) != nil {
-		t.record.Aborted = true
+		t.aborted = true
 		c.cut()
 	}
 	up.Wait()
 	c.hold(nil)
 	if t.cut.Load() {
 		c.linger = false // it did
-		t.record.Aborted, t.record.Cause = true, "the node was taken out of service"
+		t.aborted, t.cause = true, "the node was taken out of service"
 	}
-	t.record.BytesIn, t.record.BytesOut = t.in.Load(), t.out.Load()
-	t.record.Nanos = c.e.o.Now().UnixNano() - t.record.Start
-	c.e.o.Record(&t.record)
+}
+
+// end records the tunnel.
+func (t *tunnel) end(e *Engine) {
+	var r roost.Record
+	t.relay.Finish(&r, t.in.Load(), t.out.Load(), e.o.Now().UnixNano())
+	r.Aborted, r.Cause = t.aborted, t.cause
+	e.o.Record(&r)
 }
 
 // show lets evict see the tunnel while it runs.

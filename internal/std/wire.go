@@ -233,13 +233,22 @@ func abort(c net.Conn) {
 		a.Abort()
 		return
 	}
-	if t, ok := c.(interface{ NetConn() net.Conn }); ok {
-		c = t.NetConn()
-	}
+	c = bare(c)
 	if t, ok := c.(interface{ SetLinger(int) error }); ok {
 		t.SetLinger(0)
 	}
 	c.Close()
+}
+
+// bare is the connection below TLS, and below what was read ahead.
+func bare(c net.Conn) net.Conn {
+	for {
+		t, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			return c
+		}
+		c = t.NetConn()
+	}
 }
 
 func (w *wire) close() {
