@@ -74,7 +74,7 @@ func sources() Sources {
 		Loops: func() []roost.LoopStats {
 			return []roost.LoopStats{{Turns: 70, LongestTurn: 1500 * time.Microsecond, Connections: 3, Accepted: 9, Given: 2, Passed: 1, Resting: 4, Shaken: 6, Unshaken: 5, Shaking: 2}, {Turns: 1}}
 		},
-		Reasons:     []string{"node_unreachable", "queue_timeout", "head_invalid", "head_invalid"},
+		Reasons: []string{"node_unreachable", "queue_timeout", "head_invalid", "head_invalid"},
 	}
 }
 
