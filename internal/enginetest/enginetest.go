@@ -33,8 +33,9 @@ type Engine interface {
 	Upkeep(now time.Time)
 	// OnDial has f called before each attempt to connect to a node, which waits for it.
 	OnDial(f func())
-	// Stop ends what is left when each Serve has returned, and tells how many bugs the engine met.
-	Stop() uint64
+	// Stop ends what is left when each Serve has returned, and tells t what then should not be: bugs that the engine met,
+	// and what it still holds.
+	Stop(t testing.TB)
 }
 
 // Options are what an engine is given.

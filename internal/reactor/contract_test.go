@@ -40,12 +40,20 @@ func open(t testing.TB, o enginetest.Options) enginetest.Engine {
 	if pending.MatchString(t.Name()) {
 		t.Skip("not yet")
 	}
-	c := &contracted{dials: &atomic.Pointer[func()]{}}
-	c.beside = std.New(std.Options{Snapshot: o.Snapshot, Record: o.Record, Log: o.Log})
-	e, err := newEngine(Options{Snapshot: o.Snapshot, Record: o.Record, Log: o.Log, Loops: loopsOfTests, Pass: c.take}, func() (kernel, error) {
+	dials := &atomic.Pointer[func()]{}
+	c := openOn(t, o, func() (kernel, error) {
 		s, err := openSystem()
-		return &hooked{s, c.dials}, err
+		return &hooked{s, dials}, err
 	})
+	c.dials = dials
+	return c
+}
+
+func openOn(t testing.TB, o enginetest.Options, system func() (kernel, error)) *contracted {
+	t.Helper()
+	c := &contracted{}
+	c.beside = std.New(std.Options{Snapshot: o.Snapshot, Record: o.Record, Log: o.Log})
+	e, err := newEngine(Options{Snapshot: o.Snapshot, Record: o.Record, Log: o.Log, Loops: loopsOfTests, Pass: c.take}, system)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,11 +115,19 @@ func (c *contracted) Upkeep(now time.Time) {
 
 func (c *contracted) OnDial(f func()) { c.dials.Store(&f) }
 
-func (c *contracted) Stop() uint64 {
+func (c *contracted) Stop(t testing.TB) {
 	c.stop()
 	c.over.Wait()
 	c.beside.Drain(context.Background()) // nothing is left but idle connections to nodes
-	return c.Panics.Load() + c.beside.Panics.Load()
+	if n := c.Panics.Load() + c.beside.Panics.Load(); n > 0 {
+		t.Errorf("%d panics", n)
+	}
+	for _, l := range c.loops {
+		if l.slab.used != 0 || l.buffers.lent != 0 || l.pipes.open != 0 || l.wheel.n != 0 || len(l.lines) != 0 || l.stats.resting.Load() != 0 || l.clients.Load() != 0 {
+			t.Errorf("loop %d is left with %d connections, %d buffers, %d pipes, %d deadlines, %d lines, %d idle to nodes, %d of clients",
+				l.id, l.slab.used, l.buffers.lent, l.pipes.open, l.wheel.n, len(l.lines), l.stats.resting.Load(), l.clients.Load())
+		}
+	}
 }
 
 // hooked is a kernel that tells of dials.

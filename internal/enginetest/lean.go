@@ -1,0 +1,40 @@
+package enginetest
+
+import (
+	"bytes"
+	"net"
+	"testing"
+)
+
+// Lean is a node and a client that allocate nothing themselves, with an engine between them whose records nobody asks for.
+// Each call of ask is a request on the same connection, and its answer.
+func Lean(t testing.TB, open Open) (ask func()) {
+	answer := []byte("HTTP/1.1 200 OK\r\nDate: Tue, 14 Nov 2023 22:13:20 GMT\r\nContent-Length: 5\r\n\r\nhello")
+	n := RawNode(t, func(c net.Conn, _ int) {
+		b := make([]byte, 4096)
+		for have := 0; ; {
+			m, err := c.Read(b[have:])
+			if have += m; err != nil {
+				return
+			}
+			if bytes.HasSuffix(b[:have], []byte("\r\n\r\n")) {
+				have = 0
+				c.Write(answer)
+			}
+		}
+	})
+	p := Start(t, func(t testing.TB, o Options) Engine { o.Record = nil; return open(t, o) }, nil, n)
+	c := p.Dial()
+	req := []byte("GET /r/shop/cart HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: lean\r\nAccept: */*\r\n\r\n")
+	b := make([]byte, 4096)
+	return func() {
+		c.Write(req)
+		for have := 0; !bytes.HasSuffix(b[:have], []byte("hello")); {
+			m, err := c.Read(b[have:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			have += m
+		}
+	}
+}
