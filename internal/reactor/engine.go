@@ -222,26 +222,12 @@ func (e *Engine) Connections(id roost.ListenerID) int64 {
 	return 0
 }
 
-// LoopStats are what one loop tells of itself.
-type LoopStats struct {
-	Turns       int64         // batches of events
-	LongestTurn time.Duration // since it was asked last: how long the others had to wait at most
-	Connections int64         // of clients, now
-	Accepted    int64
-	Given       int64 // accepted, and given to a loop with fewer
-	Passed      int64 // to the other engine
-	Resting     int64 // idle connections to nodes, now
-	Shaken      int64 // TLS handshakes that were done
-	Unshaken    int64 // and those that failed, took too long, or were too many
-	Shaking     int64 // under way now, or waiting for their turn
-}
-
 // Loops are the loops' figures, by loop.
-func (e *Engine) Loops() []LoopStats {
-	all := make([]LoopStats, len(e.loops))
+func (e *Engine) Loops() []roost.LoopStats {
+	all := make([]roost.LoopStats, len(e.loops))
 	for i, l := range e.loops {
 		s := &l.stats
-		all[i] = LoopStats{Turns: s.turns.Load(), LongestTurn: time.Duration(s.longest.Swap(0)), Connections: l.clients.Load(),
+		all[i] = roost.LoopStats{Turns: s.turns.Load(), LongestTurn: time.Duration(s.longest.Swap(0)), Connections: l.clients.Load(),
 			Accepted: s.accepted.Load(), Given: s.given.Load(), Passed: s.passed.Load(), Resting: s.resting.Load(),
 			Shaken: s.shaken.Load(), Unshaken: s.unshaken.Load(), Shaking: s.shaking.Load()}
 	}

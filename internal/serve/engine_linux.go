@@ -38,21 +38,12 @@ func (b *Balancer) openLoops(rest *std.Engine) error {
 		return err
 	}
 	b.engine = &pair{loops, rest}
-	b.stats = func() []roost.LoopStats { return statsOf(loops.Loops()) }
+	b.stats = loops.Loops
 	b.run = func() {
 		b.support.start("event loops", loops.Run)
 		b.traffic.start("passed connections", rest.Host)
 	}
 	return nil
-}
-
-func statsOf(loops []reactor.LoopStats) []roost.LoopStats {
-	all := make([]roost.LoopStats, len(loops))
-	for i, l := range loops {
-		all[i] = roost.LoopStats{Turns: l.Turns, LongestTurn: l.LongestTurn, Connections: l.Connections, Accepted: l.Accepted, Given: l.Given,
-			Passed: l.Passed, Resting: l.Resting, Shaken: l.Shaken, Unshaken: l.Unshaken, Shaking: l.Shaking}
-	}
-	return all
 }
 
 func (p *pair) Serve(ctx context.Context, ln net.Listener, id roost.ListenerID, conf func() *tls.Config) error {
