@@ -44,9 +44,8 @@ func (p *Peer) Introduce(set *roost.ListenerSettings, text string, final bool) (
 	case h.Local:
 		return h.Size, Ready, Reply{} // the proxy itself, as a health check
 	}
-	p.Addr, p.Port, p.To = netip.Addr{}, 0, h.Dst
-	if h.Src.IsValid() {
-		p.Addr, p.Port = h.Src.Addr(), h.Src.Port()
+	if h.Src.IsValid() { // else the sender does not know, and the socket's addresses stand (proxy-protocol.txt, 2.1 and 2.2)
+		p.Addr, p.Port, p.To = h.Src.Addr(), h.Src.Port(), h.Dst
 	}
 	p.TLVs = strings.Clone(string(h.TLVs)) // it outlives the bytes it was read from
 	return h.Size, Ready, Reply{}

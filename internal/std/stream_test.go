@@ -3,7 +3,6 @@ package std
 import (
 	"bufio"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
@@ -297,7 +296,8 @@ func TestAProxyHeaderTellsOfTheClientAndGoesOn(t *testing.T) {
 			t.Errorf("record %+v", r)
 		}
 		// A health check of the proxy itself.
-		c, br := p.send(string(proxyproto.AppendV2(nil, &proxyproto.Header{Local: true, TLVs: in.TLVs})))
+		p = startRaw(t, "client_ip", "", func(s *setup) { trusting(s); s.p.SendProxy = version }, n)
+		c, br := p.send(string(proxyproto.AppendV2(nil, &proxyproto.Header{Local: true})))
 		c.CloseWrite()
 		io.ReadAll(br)
 		if h := <-heads; h.Src.Addr() != loopback || h.Dst.String() != p.addr {
@@ -316,12 +316,12 @@ func TestProxyHeadersAreTakenFromTrustedNetworksAlone(t *testing.T) {
 		reason string
 	}{
 		{"PROXY TCP4 192.0.2.7 198.51.100.1 4242 80\r\n", trusting, "192.0.2.7", ""},
-		{"PROXY UNKNOWN\r\n", trusting, "", ""},
+		{"PROXY UNKNOWN\r\n", trusting, "127.0.0.1", ""},
 		{"PROXY TCP4 192.0.2.7 198.51.100.1 4242 80\r\n", func(s *setup) { s.l.ProxyProtocol = true }, "", "proxy_untrusted"},
 		{"PROXY TCP4 192.0.2.7\r\n", trusting, "", "proxy_invalid"},
 		{"", trusting, "", "proxy_invalid"},
 	} {
-		p := start(t, func(s *setup) { c.change(s) }, n)
+		p := start(t, c.change, n)
 		_, br := p.send(c.head + ask)
 		if c.reason != "" {
 			if b, _ := io.ReadAll(br); len(b) > 0 {
@@ -340,8 +340,6 @@ func TestProxyHeadersAreTakenFromTrustedNetworksAlone(t *testing.T) {
 
 func TestAProxyHeaderStandsInFrontOfTLS(t *testing.T) {
 	cert := testCert(t)
-	pool := x509.NewCertPool()
-	pool.AddCert(cert.Leaf)
 	p := startRaw(t, "client_ip", "", func(s *setup) {
 		trusting(s)
 		s.tls = &tls.Config{Certificates: []tls.Certificate{cert}}
