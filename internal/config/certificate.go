@@ -14,10 +14,10 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"slices"
 	"time"
 
 	"roost"
+	"roost/internal/pki"
 	"roost/internal/route"
 )
 
@@ -29,7 +29,7 @@ const (
 )
 
 // checkCertificate reports what a handshake would stumble over.
-func (d *decoder) checkCertificate(cert, key value, f roost.CertFile) {
+func (d *decoder) checkCertificate(cert, key, ocsp value, f roost.CertFile) {
 	certPEM, err := d.read(f.Cert)
 	if err != nil {
 		d.fail(cert, CodeFile, "", "the certificate cannot be read: %v", err)
@@ -51,11 +51,31 @@ func (d *decoder) checkCertificate(cert, key value, f roost.CertFile) {
 		d.fail(cert, CodeFile, "", "the certificate cannot be used: %v", err)
 		return
 	}
+	d.checkDates(cert, leaf)
+	if f.OCSP == "" {
+		return
+	}
+	der, err := d.read(f.OCSP)
+	if err != nil {
+		d.fail(ocsp, CodeFile, "", "the response to staple cannot be read: %v", err)
+		return
+	}
+	staple, err := pki.ParseStaple(der, leaf)
+	if err == nil {
+		err = staple.Stale(d.now())
+	}
+	if err != nil { // it may be on its way; handshakes do without
+		d.warn(ocsp, CodeCertificate, "", "the response to staple is left out: %v", err)
+	}
+}
+
+// checkDates warns of a certificate that is of no use now.
+func (d *decoder) checkDates(v value, leaf *x509.Certificate) {
 	switch now := d.now(); {
 	case now.After(leaf.NotAfter):
-		d.warn(cert, CodeCertificate, "", "the certificate expired on %s", leaf.NotAfter.Format(time.DateOnly))
+		d.warn(v, CodeCertificate, "", "the certificate expired on %s", leaf.NotAfter.Format(time.DateOnly))
 	case now.Before(leaf.NotBefore):
-		d.warn(cert, CodeCertificate, "", "the certificate is not valid before %s", leaf.NotBefore.Format(time.DateTime))
+		d.warn(v, CodeCertificate, "", "the certificate is not valid before %s", leaf.NotBefore.Format(time.DateTime))
 	}
 }
 
@@ -96,22 +116,7 @@ func (d *decoder) publicKeys(v value) []route.VerifyKey {
 	return keys
 }
 
-func (d *decoder) keyFile(v value) ([]byte, bool) {
-	name := d.fileName(v)
-	if name == "" {
-		return nil, false
-	}
-	text, err := d.read(name)
-	if err != nil {
-		d.fail(v, CodeFile, "", "the key cannot be read: %v", err)
-		return nil, false
-	}
-	if !slices.Contains(d.files, name) {
-		d.files = append(d.files, name)
-		fmt.Fprintf(d.digest, "\x00%s", text)
-	}
-	return text, true
-}
+func (d *decoder) keyFile(v value) ([]byte, bool) { return d.watched(v, "the key") }
 
 func pemKeys(text []byte) ([]route.VerifyKey, error) {
 	var keys []route.VerifyKey

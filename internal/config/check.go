@@ -189,17 +189,22 @@ func (d *decoder) bind(f *draft) {
 				d.fail(ref.at, CodeListener, didYouMean(ref.name, known), "there is no listener %s", quoted(ref.name))
 			}
 		}
+		var takers []*listener
 		for i, l := range f.listeners {
-			if len(r.listeners) > 0 && !slices.ContainsFunc(r.listeners, func(ref reference) bool { return ref.name == l.conf.Name }) {
-				continue
+			if len(r.listeners) == 0 || slices.ContainsFunc(r.listeners, func(ref reference) bool { return ref.name == l.conf.Name }) {
+				takers = append(takers, l)
+				r.on.add(i)
 			}
+		}
+		d.suit(r, takers)
+		for _, l := range takers {
 			bound, want, err := route.Bind(&r.rt, l.conf.Want)
 			if err != nil {
 				d.fail(r.at, CodeTooMany, "", "%v", err)
 			}
 			l.conf.Want = want
 			l.bound, l.rules = append(l.bound, bound), append(l.rules, r)
-			r.on.add(i)
+			l.conf.Hello = l.conf.Hello || l.conf.Settings.Protocol == roost.ServesTCP && route.NeedsHello(bound)
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"roost"
+	"roost/internal/pki/pkitest"
 	"roost/internal/route"
 )
 
@@ -38,11 +39,17 @@ func examples(t *testing.T) []string {
 		}
 		return name
 	}
+	ca := pkitest.New(t, "ca")
 	for _, host := range []string{"example.com", "example.org"} {
-		cert, key := certificate(t, host, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
-		write("certs/"+host+".pem", cert)
-		write("certs/"+host+".key", key)
+		leaf := ca.Issue(t, nil, host)
+		write("certs/"+host+".pem", leaf.PEM)
+		write("certs/"+host+".key", leaf.KeyPEM)
+		write("certs/"+host+".ocsp", leaf.Staple(t, pkitest.Good, time.Now().Add(-time.Hour), time.Now().Add(time.Hour)))
 	}
+	write("certs/clients.pem", ca.PEM)
+	write("certs/nodes.pem", ca.PEM)
+	write("keys/ticket.new", []byte(strings.Repeat("0123456789", 8)))
+	write("keys/ticket.old", []byte(strings.Repeat("012345", 8)))
 	pub, _, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -154,6 +161,7 @@ func TestExamplesDoWhatTheySay(t *testing.T) {
 		{"tls", "secure", "GET", "Example.com:8443", "/x", "", "web", "example.com/x"},
 		{"tls", "plain", "GET", "example.com", "/.well-known/acme-challenge/t", "", "acme", "t"},
 		{"tls", "plain", "GET", "example.com", "/x", "", "none", ""},
+		{"tls", "devices", "GET", "example.com", "/x", "", "devices", "acme"},
 		{"full", "edge", "GET", "a.example.com", "/r/a/b", "X-Stage: live|X-Request-Id: 1", "functions", "a/b"},
 		{"full", "inner", "GET", "a.example.com", "/r/a/b?room=1", "X-Stage: live|X-Request-Id: 1|X-Org: o", "rooms", "o-1"},
 		{"full", "edge", "GET", "a.example.com", "/r/a/b", "X-Stage: live|Cookie: session=a.eyJvcmciOnsiaWQiOiJvcmctMSJ9fQ.c", "rooms", "192.0.2.1"}, // forged
@@ -166,6 +174,7 @@ func TestExamplesDoWhatTheySay(t *testing.T) {
 }
 
 // ask sends a request through a listener's routes.
+// The client showed a certificate of the organisation acme.
 func ask(t *testing.T, cfg *roost.Config, listener, method, host, target string, fields ...string) (key, name string) {
 	t.Helper()
 	for i := range cfg.Listeners {
@@ -173,7 +182,7 @@ func ask(t *testing.T, cfg *roost.Config, listener, method, host, target string,
 		if l.Name != listener {
 			continue
 		}
-		r := &roost.Request{Method: method, Host: host, Target: target, Client: addr("192.0.2.1")}
+		r := &roost.Request{Method: method, Host: host, Target: target, Client: addr("192.0.2.1"), Cert: &roost.CertNames{Orgs: []string{"acme"}}}
 		for _, f := range fields {
 			field, value, _ := strings.Cut(f, ": ")
 			for i, w := range l.Want {

@@ -53,6 +53,7 @@ func (p *pool) read(d *decoder, v value) {
 	s, in := &p.conf.Settings, &p.conf.Intent
 	in.Policy = roost.Policy{Owner: roost.Shared, WalkFloor: roost.DefaultWalkFloor}
 	var homes int
+	var protocol, proxy value
 	d.section(v,
 		d.toggle("allow_link_local", "false", &p.linkLocal, "Nodes may have link-local addresses. Cloud machines hand out their credentials there (169.254.169.254), so whoever can name a node could read them."),
 		setting{name: "nodes", kind: "list of nodes", nested: true, read: func(v value) {
@@ -62,8 +63,12 @@ func (p *pool) read(d *decoder, v value) {
 			p.broken = len(d.found) > before
 		}, doc: "Where requests go. Each is `[NAME=]ADDRESS[*WEIGHT]`, as in `10.0.0.11:8080`, `[2001:db8::1]:80`, `unix:/run/app.sock` or `big=app.internal:80*2`, or a block. Names are looked up again and again."},
 		d.count("homes", strconv.Itoa(roost.DefaultHomes), 1, roost.MaxHomes, &homes, "How many ordered homes a key has, used first to last as its load grows. With three, a key that grows or whose home dies goes to a place that is always the same; spreading every key over three from the start would cost 2.6 times the cold starts."),
-		choice(d, "protocol", "auto", []string{"auto", "http1", "h2c"}, []roost.NodeProtocol{roost.ProtocolAuto, roost.ProtocolHTTP1, roost.ProtocolH2C}, &s.Protocol,
-			"What nodes speak: `auto` is HTTP/1.1, but HTTP/2 for gRPC, which exists on nothing else; `h2c` is HTTP/2 with prior knowledge."),
+		choice(d, "protocol", "auto", []string{"auto", "http1", "h2c", "h2"}, []roost.NodeProtocol{roost.ProtocolAuto, roost.ProtocolHTTP1, roost.ProtocolH2C, roost.ProtocolH2C}, &s.Protocol,
+			"What nodes speak: `auto` is HTTP/1.1, but HTTP/2 for gRPC, which exists on nothing else; `h2c` is HTTP/2 with prior knowledge in clear text, `h2` by ALPN under TLS.").noted(&protocol),
+		setting{name: "tls", kind: "true, false, or a block of settings", nested: true, read: func(v value) { s.TLS = d.readNodeTLS(v) },
+			doc: "Nodes are spoken to under TLS, and so are probes. `true` is a block of defaults: their certificates must be for the hosts of their addresses, and signed by an authority that this machine trusts."},
+		choice(d, "send_proxy", "off", []string{"off", "v1", "v2"}, []uint8{0, 1, 2}, &s.SendProxy,
+			"Connections to nodes begin with a PROXY header that tells of the client. `v2` also has the host that it asked for, ALPN, the name in its certificate, and what an inbound header said beside the addresses. A connection then speaks for one client, so HTTP ones are not kept open for the next. Off, because a server that expects none refuses it.").noted(&proxy),
 		setting{name: "health", kind: "a block of settings, as in { probe: /healthz }", nested: true, read: func(v value) { p.readHealth(d, v) },
 			doc: "How nodes are judged. What requests meet counts in any case: failed connections and bursts of 5xx take a node out at once."},
 		setting{name: "limits", kind: "a block of settings", nested: true, read: func(v value) { p.readLimits(d, v) },
@@ -79,7 +84,18 @@ func (p *pool) read(d *decoder, v value) {
 		setting{name: "pins", kind: "pins by key", nested: true, read: func(v value) { p.readPins(d, v) },
 			doc: "Keys placed by hand: the text of the key, and its own homes or how many. A pin beats the table."},
 	)
-	in.Policy.Homes = uint8(homes)
+	switch word := protocol.n; {
+	case word == nil:
+	case word.Value == "h2c" && s.TLS != nil:
+		d.fail(protocol, CodeConflict, "write h2", "h2c is clear text, and the pool has tls")
+	case word.Value == "h2" && s.TLS == nil && !d.failedIn(value{path: join(v.path, "tls")}):
+		d.fail(protocol, CodeConflict, "write tls: true, or h2c for clear text", "h2 is agreed on under TLS, and the pool has none")
+	}
+	if s.SendProxy != 0 && s.Protocol == roost.ProtocolH2C {
+		d.fail(proxy, CodeConflict, "write protocol: http1", "connections in HTTP/2 are shared by clients, and a PROXY header speaks for one")
+	}
+	in.Policy.Homes, p.conf.Health.SendProxy = uint8(homes), s.SendProxy
+	p.conf.Health.TLS = s.TLS
 	s.AllowLinkLocal, p.conf.Health.AllowLinkLocal = p.linkLocal, p.linkLocal
 }
 

@@ -18,7 +18,9 @@ type rule struct {
 	listeners []reference // none: all
 	on        listenerSet // once they are known
 	pool      value
-	broken    bool // something of it could not be read
+	key       value
+	http      []reference // what of it only HTTP has
+	broken    bool        // something of it could not be read
 }
 
 // reference is a name of something else.
@@ -51,8 +53,8 @@ func (r *rule) read(d *decoder, v value) {
 		}, doc: "Name in logs and metrics. Without it a route is called as its pool, with a number when that is taken."},
 		setting{name: "match", kind: "a block of settings", nested: true, read: func(v value) { pathOK = r.readMatch(d, v) },
 			doc: "Which requests the route takes; every part that is given must hold. Without any it takes all."},
-		setting{name: "key", kind: "a key, a block of settings, a list of these, or none", def: "path", nested: true, read: func(v value) { r.readKeys(d, v, pathOK) },
-			doc: "What must stay together; see [Keys](#keys). Of a list the first that the request has. `none` leaves all to `on_missing_key`. The whole path, as fnlb does it, because it is there in every request."},
+		setting{name: "key", kind: "a key, a block of settings, a list of these, or none", def: "path", nested: true, read: func(v value) { r.key = v; r.readKeys(d, v, pathOK) },
+			doc: "What must stay together; see [Keys](#keys). Of a list the first that the request has. `none` leaves all to `on_missing_key`. The whole path, as fnlb does it, because it is there in every request; with listeners of `protocol: tcp` alone the client's address."},
 		choice(d, "on_missing_key", "balance", []string{"balance", "reject", "client_ip"}, []roost.OnMissing{roost.MissingBalance, roost.MissingReject, roost.MissingClientIP}, &r.rt.OnMissing,
 			"A request without key: `balance` takes the better of two nodes, `reject` answers 400, `client_ip` makes the client's address the key. Balanced, because an answer from any node is better than none."),
 		setting{name: "pool", kind: "name of a pool", nested: true, read: func(v value) {
@@ -85,8 +87,9 @@ func (r *rule) readMatch(d *decoder, v value) (ok bool) {
 				}
 				m.Host = host
 			}
-		}, doc: "The host asked for, without port. `*.example.com` is every name below `example.com`, at any depth, but not that name itself."},
+		}, doc: "The host asked for, without port; with `protocol: tcp` the one of a TLS client (SNI). `*.example.com` is every name below `example.com`, at any depth, but not that name itself."},
 		setting{name: "path", kind: "path pattern", read: func(v value) {
+			r.http = append(r.http, reference{v, "path"})
 			text, written := d.text(v)
 			if !written {
 				ok = false
@@ -100,9 +103,13 @@ func (r *rule) readMatch(d *decoder, v value) (ok bool) {
 			m.Path, m.Text = segs, text
 		}, doc: "`/r/{app}/{fn...}`: `{app}` captures one segment, `{fn...}` the rest. Case and trailing slashes matter. See [Paths](#paths)."},
 		setting{name: "methods", kind: "methods", read: func(v value) {
+			r.http = append(r.http, reference{v, "methods"})
 			d.oneOrMore(v, maxList, func(v value) { r.readMethod(d, v) })
 		}, doc: "`GET` takes `HEAD` too."},
 		setting{name: "headers", kind: "values by name", nested: true, read: func(v value) {
+			if v.written() {
+				r.http = append(r.http, reference{v, "headers"})
+			}
 			d.each(v, "NAME", roost.MaxWant, func(key, v value) { r.readField(d, key, v) })
 		}, doc: "Headers that the request must have, with exactly this value; with an empty value any will do. Of several of one name the first counts."},
 	)

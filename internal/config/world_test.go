@@ -18,6 +18,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"roost/internal/pki/pkitest"
 )
 
 var update = flag.Bool("update", false, "rewrite golden files and docs/CONFIGURATION.md")
@@ -82,6 +84,11 @@ func testWorld(t testing.TB) world {
 	}
 	files["ed.pub"] = public(t, pub)
 	files["both.pub"] = append(append([]byte("a comment\n"), files["ed.pub"]...), files["good.pem"]...)
+	files["ticket.48"], files["ticket.80"] = []byte(strings.Repeat("012345", 8)), []byte(strings.Repeat("0123456789", 8))
+	leaf := pkitest.New(t, "ca").Issue(t, func(c *x509.Certificate) { c.NotBefore, c.NotAfter = now.AddDate(-1, 0, 0), now.AddDate(1, 0, 0) }, "good.example.com")
+	files["good.pem"], files["good.key"] = leaf.PEM, leaf.KeyPEM
+	files["good.ocsp"] = leaf.Staple(t, pkitest.Good, now.Add(-time.Hour), now.Add(time.Hour))
+	files["old.ocsp"] = leaf.Staple(t, pkitest.Good, now.AddDate(0, 0, -8), now.AddDate(0, 0, -1))
 	files["weak.pub"] = public(t, &weak.PublicKey)
 	return world{
 		dir:   "/etc/roost",
