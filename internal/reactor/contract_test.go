@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
-	"regexp"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -29,17 +28,11 @@ type contracted struct {
 	over   sync.WaitGroup
 }
 
-// pending are the tests, by a part of their names, that wait for what is being written: what is behind TLS.
-var pending = regexp.MustCompile(`/TLS$|/tls|TLSOf|HTTP2OverTLS`)
-
 // loopsOfTests are enough for connections to be on different ones.
 const loopsOfTests = 2
 
 func open(t testing.TB, o enginetest.Options) enginetest.Engine {
 	t.Helper()
-	if pending.MatchString(t.Name()) {
-		t.Skip("not yet")
-	}
 	dials := &atomic.Pointer[func()]{}
 	c := openOn(t, o, func() (kernel, error) {
 		s, err := openSystem()
