@@ -37,8 +37,8 @@ func openSystem() (*system, error) {
 }
 
 // wait: with hold it keeps the processor of the Go scheduler (the P) while it waits. Releasing it costs 1.5 times HAProxy's
-// whole request at moderate load; keeping it keeps the collector waiting, unless the loop comes by a safepoint whenever the
-// collector's signal interrupts the call.
+// whole request at moderate load; keeping it keeps the collector waiting for us: its signal interrupts the call, but only the check
+// of the stack at the beginning of a function stops a goroutine. So an interrupted wait returns, and is never repeated here.
 func (s *system) wait(into []event, d time.Duration, hold bool) (int, syscall.Errno) {
 	ms := (d + time.Millisecond - 1) / time.Millisecond
 	var n uintptr
@@ -48,24 +48,11 @@ func (s *system) wait(into []event, d time.Duration, hold bool) (int, syscall.Er
 	} else {
 		n, _, e = syscall.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(s.ep), uintptr(unsafe.Pointer(&into[0])), uintptr(len(into)), uintptr(ms), 0, 0)
 	}
-	if e == syscall.EINTR {
-		safepoint()
-		return 0, 0
+	if e != 0 {
+		return 0, e
 	}
-	return int(n), e
+	return int(n), 0
 }
-
-// safepoint is where the scheduler and the collector can stop the loop: the check that a function makes of its stack when
-// it is called. A raw system call is none.
-//
-//go:noinline
-func safepoint() {
-	var b [64]byte
-	use(&b)
-}
-
-//go:noinline
-func use(b *[64]byte) { b[0]++ }
 
 func (s *system) wake() {
 	one := uint64(1)
