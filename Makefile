@@ -39,7 +39,7 @@ race: ## unit tests under the race detector
 	$(GO) test -race -short -p 1 ./...
 
 .PHONY: e2e
-e2e: ## end-to-end tests alone, in full
+e2e: ## end-to-end tests alone, in full; ROOST_ENGINE=std for another engine than the default
 	$(GO) test -count=1 -v ./e2e
 
 .PHONY: fuzz

@@ -63,7 +63,7 @@ func launchIn(t testing.TB, listeners int, state, admin string, args ...string) 
 
 func launchBinary(t testing.TB, bin string, listeners int, state, admin string, args ...string) *balancer {
 	t.Helper()
-	cmd := exec.Command(bin, append([]string{"serve"}, args...)...)
+	cmd := exec.Command(bin, append([]string{"serve"}, withEngine(t, args)...)...)
 	cmd.Env = append(os.Environ(), "STATE_DIRECTORY="+state)
 	b := &balancer{child: start(t, cmd), addrs: map[string]string{}, admin: admin, state: state}
 	b.stderr.await(t, listeners, "msg=listening", func(line string) bool {
@@ -78,6 +78,26 @@ func launchBinary(t testing.TB, bin string, listeners int, state, admin string, 
 		return true
 	})
 	return b
+}
+
+// withEngine makes a balancer use the engine that the environment variable ROOST_ENGINE names; without one it uses its default.
+func withEngine(t testing.TB, args []string) []string {
+	engine := os.Getenv("ROOST_ENGINE")
+	if engine == "" {
+		return args
+	}
+	if args[0] != "-c" {
+		return append([]string{"--engine", engine}, args...)
+	}
+	f, err := os.OpenFile(args[1], os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := fmt.Fprintf(f, "\nengine: %s\n", engine); err != nil {
+		t.Fatal(err)
+	}
+	return args
 }
 
 func (b *balancer) url(path string) string { return "http://" + b.addr + path }

@@ -116,6 +116,7 @@ func serveCommand() *cobra.Command {
 		signals := listenToSignals()
 		defer signal.Stop(signals)
 		defer outliveReaders()()
+		collectSeldom()
 		parent := upgrade.FromParent()
 		err := s.serve(cmd, o, parent, signals)
 		if err != nil && err.Error() != "" { // else the diagnostics on standard error say it
