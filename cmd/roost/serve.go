@@ -38,6 +38,7 @@ func (s *source) register(fs *pflag.FlagSet) {
 	fs.StringVar(&s.flags.Key, "key", "", "what must stay together: path, path[N], host, method, header:NAME, query:NAME, cookie:NAME, jwt:CLAIM, client_ip, sni, none, or a template such as '{header:X-Org}/{path[0]}' (default path)")
 	fs.StringVar(&s.flags.OnMissing, "on-missing-key", "", "a request without key: balance, reject or client_ip (default balance)")
 	fs.StringVar(&s.flags.Health, "health", "", "how nodes are probed: a path such as /healthz, tcp, or none (default tcp)")
+	fs.BoolVar(&s.flags.TCP, "tcp", false, "pass raw connections instead of HTTP; keys are sni, client_ip, bytes[0:8] and the like")
 	fs.StringVar(&s.flags.Protocol, "protocol", "", "what nodes speak: auto (HTTP/1.1, gRPC by HTTP/2), http1 or h2c (default auto)")
 	fs.StringVar(&s.flags.TLSCert, "tls-cert", "", "certificate chain (PEM) of the listeners; with --tls-key")
 	fs.StringVar(&s.flags.TLSKey, "tls-key", "", "private key (PEM) of the listeners")

@@ -13,6 +13,7 @@ import (
 // Flags stand for a configuration with one route and one pool. The zero value of each means that the flag was not given.
 type Flags struct {
 	Listen    []string // --listen: addresses
+	TCP       bool     // --tcp: listeners pass raw connections
 	Nodes     []string // --nodes, split: [NAME=]ADDRESS[*WEIGHT] each
 	Homes     int      // --homes
 	HomesSet  bool     // --homes was given; then 0 is an error, not the default
@@ -99,12 +100,18 @@ func (d *decoder) document(f Flags) *yaml.Node {
 	if len(f.Listen) == 0 {
 		f.Listen = []string{":8080"}
 	}
+	protocol := func() *yaml.Node {
+		if !f.TCP {
+			return nil
+		}
+		return text("--tcp", "tcp")
+	}
 	for i, address := range f.Listen {
 		name := "web"
 		if i > 0 {
 			name += strconv.Itoa(i + 1)
 		}
-		entry(listeners, name, block("--listen", "address", text("--listen", address), "tls", text("--tls-cert", strconv.FormatBool(f.TLSCert != ""))))
+		entry(listeners, name, block("--listen", "protocol", protocol(), "address", text("--listen", address), "tls", text("--tls-cert", strconv.FormatBool(f.TLSCert != ""))))
 	}
 	nodes := list("--nodes")
 	for _, n := range f.Nodes {

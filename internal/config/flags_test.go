@@ -44,6 +44,22 @@ log: { access: stdout, level: debug, format: json }
 	}
 }
 
+func TestRawConnectionsHaveTheirClientsAddressAsKey(t *testing.T) {
+	cfg, ds := FromFlags(Flags{Nodes: []string{"a:9001"}, Listen: []string{":1883", ":1884"}, TCP: true})
+	if cfg == nil || len(ds) > 0 {
+		t.Fatal(ds)
+	}
+	for _, l := range cfg.Listeners {
+		if l.Settings.Protocol != roost.ServesTCP || l.Hello || len(l.Routes) != 1 || l.Routes[0].Keys[0].Text != "client_ip" {
+			t.Errorf("%+v", l)
+		}
+	}
+	cfg, ds = FromFlags(Flags{Nodes: []string{"a:9001"}, TCP: true, Key: "{sni}-{bytes[0:4]}"})
+	if cfg == nil || len(ds) > 0 || !cfg.Listeners[0].Hello {
+		t.Errorf("%+v, %v", cfg, ds)
+	}
+}
+
 func TestNodesAloneSuffice(t *testing.T) {
 	cfg, ds := FromFlags(Flags{Nodes: []string{"a:9001", "b:9002", "c:9003"}})
 	if cfg == nil || len(ds) > 0 {
@@ -90,6 +106,7 @@ func TestBadFlagsAreNamed(t *testing.T) {
 		{Nodes: nodes, Socket: "/" + strings.Repeat("deep/", 22)},
 		{Nodes: nodes, Listen: []string{"unix:/var/lib/roost/roost.sock"}},
 		{Nodes: nodes, Key: "pth"},
+		{Nodes: nodes, Key: "path", TCP: true},
 		{Nodes: nodes, Key: "{header:X-Org}/{room}"},
 		{Nodes: nodes, Key: "header:X Org"},
 		{Nodes: nodes, HomesSet: true, Homes: 0},
