@@ -3,13 +3,10 @@ package listen
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
-	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -20,67 +17,74 @@ import (
 	"roost/internal/watch"
 )
 
-// maxPEM bounds one certificate or key file. The longest real chains have some 20 KiB; more is a wrong file.
-const maxPEM = 1 << 20
-
 // Certs are the certificates of one listener, chosen by SNI: exact names first, then wildcards of one label, then the
-// first certificate. Of several for one name, such as RSA and ECDSA, the first that the client can use is taken.
+// first certificate. Of several for one name, such as RSA and ECDSA, the first that the client can use is taken. With them
+// go the authorities of its clients, and its ticket keys.
 type Certs struct {
 	current atomic.Pointer[selection]
-	log     *slog.Logger
+	o       CertOptions
 
-	mu    sync.Mutex // guards pairs; handshakes never take it
-	pairs []*pair    // in the order of configuration
+	mu          sync.Mutex // guards the three below; handshakes never take it
+	pairs       []*pair    // in the order of configuration
+	authorities kept[*x509.CertPool]
+	tickets     kept[[][32]byte]
 
 	watch *watch.Watcher
+}
+
+// CertOptions are what Certs are given beside their files.
+type CertOptions struct {
+	Log     *slog.Logger
+	Permits chan struct{}
+	// Permits bound how many private keys sign at once, over all listeners that are given it: each signature holds a place
+	// in it. It costs a processor 20 µs to 1 ms, which others beside event loops must not all take at once. Nil: no bound.
 }
 
 // datesEvery is how often the certificates' dates are looked at, to warn of one that no client accepts any more.
 const datesEvery = time.Minute
 
-// pair is a certificate and its key, as last read.
-type pair struct {
-	file   roost.CertFile
-	sum    [sha256.Size]byte // of both files
-	cert   *tls.Certificate
-	fault  string // why the files cannot be used now, as logged; "" when they can
-	warned bool   // that it is out of its time
-}
-
 // selection is what a handshake chooses from. It is immutable.
 type selection struct {
-	all    []*tls.Certificate
-	names  map[string][]*tls.Certificate // lower case; "*.example.com" stands as ".example.com"
-	status []roost.CertStatus
+	all         []*tls.Certificate
+	names       map[string][]*tls.Certificate // lower case; "*.example.com" stands as ".example.com"
+	status      []roost.CertStatus
+	authorities *x509.CertPool
+	tickets     [][32]byte
 }
 
-// OpenCerts reads the certificates; the error names every file that cannot be used, and why. One out of its time is used,
-// with a warning, because some answer is better than none. Changes are followed while Run runs.
-func OpenCerts(files []roost.CertFile, log *slog.Logger) (*Certs, error) {
-	c := &Certs{log: log, watch: watch.New(log)}
-	if err := c.Replace(files); err != nil {
+// OpenCerts reads the files of t; the error names every one that cannot be used, and why. A certificate out of its time is
+// used, with a warning, because some answer is better than none; a response that cannot be stapled is left out, with a
+// warning too. Changes are followed while Run runs.
+func OpenCerts(t *roost.TLS, o CertOptions) (*Certs, error) {
+	c := &Certs{o: o, watch: watch.New(o.Log)}
+	if err := c.Replace(t); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
 // Replace serves other files from the next handshake on, or, if any of them cannot be used, changes nothing.
-func (c *Certs) Replace(files []roost.CertFile) error {
-	if len(files) == 0 {
+func (c *Certs) Replace(t *roost.TLS) error {
+	if len(t.Certificates) == 0 {
 		return errors.New("TLS needs at least one certificate")
 	}
 	var pairs []*pair
 	var faults []error
-	for _, f := range files {
-		p, err := readPair(f)
+	for _, f := range t.Certificates {
+		p, err := readPair(f, c.o.Permits)
 		pairs, faults = append(pairs, p), append(faults, err)
 	}
-	if err := errors.Join(faults...); err != nil {
+	authorities := kept[*x509.CertPool]{what: "authorities of clients", files: t.ClientCA, add: addAuthorities}
+	tickets := kept[[][32]byte]{what: "ticket key", files: t.TicketKeys, add: addTicketKey}
+	_, err1 := authorities.read()
+	_, err2 := tickets.read()
+	if err := errors.Join(append(faults, err1, err2)...); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.pairs = pairs
+	c.pairs, c.authorities, c.tickets = pairs, authorities, tickets
+	c.staple()
 	c.publish()
 	c.warn()
 	c.watch.Look()
@@ -100,6 +104,9 @@ func (c *Certs) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 			c.mu.Lock()
+			if c.staple() {
+				c.publish()
+			}
 			c.warn()
 			c.mu.Unlock()
 		}
@@ -109,34 +116,61 @@ func (c *Certs) Run(ctx context.Context) error {
 func (c *Certs) files() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var files []string
+	files := slices.Concat(c.authorities.files, c.tickets.files)
 	for _, p := range c.pairs {
 		files = append(files, p.file.Cert, p.file.Key)
+		if p.file.OCSP != "" {
+			files = append(files, p.file.OCSP)
+		}
 	}
 	return files
 }
 
 // TLS is the configuration of a listener that shows these certificates, now and after every change. A minVersion of 0
-// means TLS 1.2, which every client of the last decade speaks; cipher suites are Go's choice. Keep the result for the
-// listener's life: sessions resume over reloads because the ticket keys, made and rotated by crypto/tls, live in it.
-func (c *Certs) TLS(minVersion uint16, http2 bool) *tls.Config {
-	protocols := []string{"h2", "http/1.1"}
-	if !http2 {
-		protocols = protocols[1:]
+// means TLS 1.2, which every client of the last decade speaks; cipher suites and curves are Go's choice. Keep the result
+// for the listener's life: sessions resume over reloads because the ticket keys, if no files hold them, are made and
+// rotated by crypto/tls, and live in it.
+func (c *Certs) TLS(minVersion uint16, auth roost.ClientAuth, http2 bool) *tls.Config {
+	type inner struct {
+		of   *selection
+		conf *tls.Config
 	}
-	return &tls.Config{
+	var last atomic.Pointer[inner]
+	return &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		s := c.current.Load()
+		in := last.Load()
+		if in == nil || in.of != s { // two at once make it twice, alike
+			in = &inner{s, s.config(minVersion, auth, http2)}
+			last.Store(in)
+		}
+		return in.conf, nil
+	}}
+}
+
+// config is what handshakes go by while nothing changes. A session whose client was signed by an authority that is not in
+// it any more is not resumed, and its client is then refused as anybody else's.
+func (s *selection) config(minVersion uint16, auth roost.ClientAuth, http2 bool) *tls.Config {
+	conf := &tls.Config{
 		MinVersion:     cmp.Or(minVersion, tls.VersionTLS12),
-		NextProtos:     protocols,
-		GetCertificate: c.choose,
+		NextProtos:     []string{"h2", "http/1.1"},
+		GetCertificate: s.choose,
+		ClientCAs:      s.authorities,
+		ClientAuth:     [...]tls.ClientAuthType{tls.NoClientCert, tls.VerifyClientCertIfGiven, tls.RequireAndVerifyClientCert}[auth],
 	}
+	if !http2 {
+		conf.NextProtos = conf.NextProtos[1:]
+	}
+	if len(s.tickets) > 0 {
+		conf.SetSessionTicketKeys(s.tickets)
+	}
+	return conf
 }
 
 // Status lists the certificates in use, the default first.
 func (c *Certs) Status() []roost.CertStatus { return slices.Clone(c.current.Load().status) }
 
 // choose is the handshake's part. It takes no lock and does no I/O.
-func (c *Certs) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	s := c.current.Load()
+func (s *selection) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	name := strings.ToLower(hello.ServerName)
 	fit := s.names[name]
 	if dot := strings.IndexByte(name, '.'); fit == nil && dot > 0 {
@@ -158,16 +192,16 @@ func (c *Certs) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 }
 
 // reload reads every file again. What changed and is good is used from the next handshake on; what is bad is logged,
-// once for each reason, and the old certificate stays.
+// once for each reason, and the old one stays.
 func (c *Certs) reload() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var fresh []*pair
 	for i, old := range c.pairs {
-		p, err := readPair(old.file)
+		p, err := readPair(old.file, c.o.Permits)
 		if err != nil {
 			if old.fault != err.Error() {
-				c.log.Error("changed certificate cannot be used; the old one stays", "err", err,
+				c.o.Log.Error("changed certificate cannot be used; the old one stays", "err", err,
 					"expires", old.cert.Leaf.NotAfter)
 			}
 			old.fault = err.Error()
@@ -179,18 +213,34 @@ func (c *Certs) reload() {
 			fresh = append(fresh, p)
 		}
 	}
-	if fresh != nil {
+	authorities, tickets, staples := c.authorities.reload(c.o.Log), c.tickets.reload(c.o.Log), c.staple()
+	if fresh != nil || authorities || tickets || staples {
 		c.publish()
 	}
 	for _, p := range fresh {
-		c.log.Info("certificate reloaded", "file", p.file.Cert, "names", names(p.cert), "expires", p.cert.Leaf.NotAfter)
+		c.o.Log.Info("certificate reloaded", "file", p.file.Cert, "names", names(p.cert), "expires", p.cert.Leaf.NotAfter)
+	}
+	if authorities {
+		c.o.Log.Info("authorities of clients reloaded", "files", c.authorities.files)
+	}
+	if tickets {
+		c.o.Log.Info("ticket keys reloaded", "files", c.tickets.files)
 	}
 	c.warn()
 }
 
-// publish makes c.pairs what handshakes choose from.
+// staple looks what can be stapled now, and tells whether that is something else than before.
+func (c *Certs) staple() (changed bool) {
+	now := time.Now()
+	for _, p := range c.pairs {
+		changed = p.staple(now, c.o.Log) || changed
+	}
+	return changed
+}
+
+// publish makes what was read what handshakes choose from.
 func (c *Certs) publish() {
-	s := &selection{names: map[string][]*tls.Certificate{}}
+	s := &selection{names: map[string][]*tls.Certificate{}, authorities: c.authorities.value, tickets: c.tickets.value}
 	for _, p := range c.pairs {
 		s.all = append(s.all, p.cert)
 		known := names(p.cert)
@@ -210,63 +260,11 @@ func (c *Certs) warn() {
 		switch leaf := p.cert.Leaf; {
 		case p.warned:
 		case now.After(leaf.NotAfter):
-			c.log.Warn("certificate has expired", "file", p.file.Cert, "expired", leaf.NotAfter)
+			c.o.Log.Warn("certificate has expired", "file", p.file.Cert, "expired", leaf.NotAfter)
 			p.warned = true
 		case now.Before(leaf.NotBefore):
-			c.log.Warn("certificate is not valid yet", "file", p.file.Cert, "from", leaf.NotBefore)
+			c.o.Log.Warn("certificate is not valid yet", "file", p.file.Cert, "from", leaf.NotBefore)
 			p.warned = true
 		}
 	}
-}
-
-func readPair(f roost.CertFile) (*pair, error) {
-	chain, err := readPEM(f.Cert)
-	if err != nil {
-		return nil, fmt.Errorf("certificate %s: %w", f.Cert, err)
-	}
-	key, err := readPEM(f.Key)
-	if err != nil {
-		return nil, fmt.Errorf("key %s: %w", f.Key, err)
-	}
-	cert, err := tls.X509KeyPair(chain, key)
-	if err != nil {
-		return nil, fmt.Errorf("certificate %s with key %s: %w", f.Cert, f.Key, err)
-	}
-	sum := sha256.New()
-	fmt.Fprintf(sum, "%d\n", len(chain)) // so that no byte can move from one file to the other unseen
-	sum.Write(chain)
-	sum.Write(key)
-	p := &pair{file: f, cert: &cert}
-	sum.Sum(p.sum[:0])
-	return p, nil
-}
-
-func readPEM(file string) ([]byte, error) {
-	info, err := os.Stat(file)
-	switch {
-	case err != nil:
-		return nil, bare(err)
-	case !info.Mode().IsRegular(): // a pipe would block
-		return nil, errors.New("not a regular file")
-	case info.Size() > maxPEM:
-		return nil, fmt.Errorf("has %d bytes; a PEM file has at most %d", info.Size(), maxPEM)
-	}
-	data, err := os.ReadFile(file)
-	return data, bare(err)
-}
-
-// bare drops the path from an error whose reader is told it already.
-func bare(err error) error {
-	if path, ok := errors.AsType[*fs.PathError](err); ok {
-		return path.Err
-	}
-	return err
-}
-
-// names are those that a certificate is chosen for: its DNS names, or the common name of an old one that has none.
-func names(cert *tls.Certificate) []string {
-	if leaf := cert.Leaf; len(leaf.DNSNames) > 0 || len(leaf.IPAddresses) > 0 || leaf.Subject.CommonName == "" {
-		return append([]string{}, leaf.DNSNames...)
-	}
-	return []string{cert.Leaf.Subject.CommonName}
 }

@@ -113,7 +113,7 @@ func (j *journal) wait(text string) string {
 
 func openCerts(t *testing.T, j *journal, files ...roost.CertFile) *Certs {
 	t.Helper()
-	c, err := OpenCerts(files, j.log())
+	c, err := OpenCerts(&roost.TLS{Certificates: files}, CertOptions{Log: j.log()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestACertificateIsChosenBySNI(t *testing.T) {
 	first, firstSerial := issue(t, filepath.Join(dir, "1"), "default.example")
 	exact, exactSerial := issue(t, filepath.Join(dir, "2"), "a.example.com", "Upper.Example.COM")
 	wild, wildSerial := issue(t, filepath.Join(dir, "3"), "*.example.com")
-	address := serve(t, openCerts(t, newJournal(t), first, exact, wild).TLS(0, false))
+	address := serve(t, openCerts(t, newJournal(t), first, exact, wild).TLS(0, roost.ClientAuthOff, false))
 	for name, want := range map[string]int64{
 		"default.example":   firstSerial,
 		"a.example.com":     exactSerial,
@@ -219,7 +219,7 @@ func TestOfTwoCertificatesForANameTheOneThatTheClientCanUseIsShown(t *testing.T)
 	rsaFile := roost.CertFile{Cert: filepath.Join(dir, "rsa.crt"), Key: filepath.Join(dir, "rsa.key")}
 	write(t, rsaFile.Cert, cert)
 	write(t, rsaFile.Key, keyPEM)
-	address := serve(t, openCerts(t, newJournal(t), ec, rsaFile).TLS(0, false))
+	address := serve(t, openCerts(t, newJournal(t), ec, rsaFile).TLS(0, roost.ClientAuthOff, false))
 	if got := shown(t, address, "a.example"); got != ecSerial {
 		t.Errorf("a client that can use both sees %d, want the first, %d", got, ecSerial)
 	}
@@ -248,7 +248,7 @@ func TestProtocolsAndVersionsAreNegotiated(t *testing.T) {
 		{true, nil, ""},
 		{false, []string{"h2", "http/1.1"}, "http/1.1"},
 	} {
-		state, err := shake(serve(t, c.TLS(0, x.http2)), &tls.Config{NextProtos: x.offer})
+		state, err := shake(serve(t, c.TLS(0, roost.ClientAuthOff, x.http2)), &tls.Config{NextProtos: x.offer})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -257,10 +257,10 @@ func TestProtocolsAndVersionsAreNegotiated(t *testing.T) {
 		}
 	}
 	old := &tls.Config{MinVersion: tls.VersionTLS11, MaxVersion: tls.VersionTLS11}
-	if _, err := shake(serve(t, c.TLS(0, false)), old); err == nil {
+	if _, err := shake(serve(t, c.TLS(0, roost.ClientAuthOff, false)), old); err == nil {
 		t.Error("TLS 1.1 was accepted without being asked for")
 	}
-	if _, err := shake(serve(t, c.TLS(tls.VersionTLS13, false)), &tls.Config{MaxVersion: tls.VersionTLS12}); err == nil {
+	if _, err := shake(serve(t, c.TLS(tls.VersionTLS13, roost.ClientAuthOff, false)), &tls.Config{MaxVersion: tls.VersionTLS12}); err == nil {
 		t.Error("TLS 1.2 was accepted below a minimum of 1.3")
 	}
 }
@@ -271,7 +271,7 @@ func TestErrorsNameTheFileAndTheReason(t *testing.T) {
 	other, _ := issue(t, filepath.Join(dir, "b"), "b.example")
 	text, big := filepath.Join(dir, "text"), filepath.Join(dir, "big")
 	write(t, text, []byte("hello"))
-	write(t, big, make([]byte, maxPEM+1))
+	write(t, big, make([]byte, maxFile+1))
 	missing := filepath.Join(dir, "missing")
 	for _, x := range []struct {
 		file roost.CertFile
@@ -286,14 +286,14 @@ func TestErrorsNameTheFileAndTheReason(t *testing.T) {
 		{roost.CertFile{Cert: dir, Key: good.Key}, []string{"certificate " + dir + ": not a regular file"}},
 		{roost.CertFile{Cert: big, Key: good.Key}, []string{big, "has 1048577 bytes"}},
 	} {
-		_, err := OpenCerts([]roost.CertFile{good, x.file}, newJournal(t).log())
+		_, err := OpenCerts(&roost.TLS{Certificates: []roost.CertFile{good, x.file}}, CertOptions{Log: newJournal(t).log()})
 		for _, want := range x.want {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("error %q does not say %q", err, want)
 			}
 		}
 	}
-	if _, err := OpenCerts(nil, newJournal(t).log()); err == nil {
+	if _, err := OpenCerts(&roost.TLS{}, CertOptions{Log: newJournal(t).log()}); err == nil {
 		t.Error("no certificate at all was accepted")
 	}
 }
@@ -310,7 +310,7 @@ func TestAnExpiredCertificateIsServedWithAWarning(t *testing.T) {
 	if line := j.wait("certificate has expired"); !strings.Contains(line, file.Cert) {
 		t.Errorf("the warning does not name the file: %s", line)
 	}
-	if got := shown(t, serve(t, c.TLS(0, false)), ""); got != serial {
+	if got := shown(t, serve(t, c.TLS(0, roost.ClientAuthOff, false)), ""); got != serial {
 		t.Errorf("certificate %d, want %d", got, serial)
 	}
 	status := c.Status()
@@ -325,11 +325,11 @@ func TestReplacedCertificatesServeTheNextHandshake(t *testing.T) {
 	one, _ := issue(t, filepath.Join(dir, "1"), "a.example")
 	two, second := issue(t, filepath.Join(dir, "2"), "a.example")
 	c := openCerts(t, newJournal(t), one)
-	address := serve(t, c.TLS(0, false))
-	if err := c.Replace([]roost.CertFile{two}); err != nil {
+	address := serve(t, c.TLS(0, roost.ClientAuthOff, false))
+	if err := c.Replace(&roost.TLS{Certificates: []roost.CertFile{two}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Replace([]roost.CertFile{one, {Cert: filepath.Join(dir, "none"), Key: one.Key}}); err == nil {
+	if err := c.Replace(&roost.TLS{Certificates: []roost.CertFile{one, {Cert: filepath.Join(dir, "none"), Key: one.Key}}}); err == nil {
 		t.Error("a missing certificate was accepted")
 	}
 	if got := shown(t, address, "a.example"); got != second {

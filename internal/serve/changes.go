@@ -111,13 +111,26 @@ func parts(c *roost.Config) []part {
 
 func secured(t *roost.TLS) []setting {
 	if t == nil {
-		return settings("tls", "off", "tls.certificates", "", "tls.min_version", "")
+		return settings("tls", "off", "tls.certificates", "", "tls.min_version", "", "tls.client_auth", "", "tls.client_ca", "", "tls.ticket_keys", "")
 	}
 	var files []string
 	for _, f := range t.Certificates {
-		files = append(files, f.Cert+" with "+f.Key)
+		text := f.Cert + " with " + f.Key
+		if f.OCSP != "" {
+			text += " and " + f.OCSP
+		}
+		files = append(files, text)
 	}
-	return settings("tls", "on", "tls.certificates", strings.Join(files, ", "), "tls.min_version", version(t.MinVersion))
+	return settings("tls", "on", "tls.certificates", strings.Join(files, ", "), "tls.min_version", version(t.MinVersion),
+		"tls.client_auth", [...]string{"off", "optional", "required"}[t.ClientAuth], "tls.client_ca", t.ClientCA, "tls.ticket_keys", t.TicketKeys)
+}
+
+// nodeSecrecy tells one TLS to nodes from another; what its files hold is told by a digest.
+func nodeSecrecy(t *roost.NodeTLS) string {
+	if t == nil {
+		return "off"
+	}
+	return fmt.Sprintf("verify %v, server_name %q, min_version %s, files %v", !t.Insecure, t.ServerName, version(t.MinVersion), t.ID)
 }
 
 func version(v uint16) string {
@@ -168,7 +181,7 @@ func pooled(p *roost.Pool) []part {
 	ps := []part{{name, settings(
 		"homes", in.Policy.Homes, "owner", in.Policy.Owner, "hold_for", in.Policy.HoldFor, "walk_floor", in.Policy.WalkFloor,
 		"allow_link_local", s.AllowLinkLocal || h.AllowLinkLocal, "protocol", [...]string{"auto", "http1", "h2c"}[s.Protocol],
-		"health.probe", [...]string{"tcp", h.Path, "none"}[h.Kind], "health.host", h.Host, "health.expect", h.Expect,
+		"tls", nodeSecrecy(s.TLS), "health.probe", [...]string{"tcp", h.Path, "none"}[h.Kind], "health.host", h.Host, "health.expect", h.Expect,
 		"health.min_version", h.MinVersion, "health.interval", h.Interval, "health.timeout", h.Timeout, "health.rise", h.Rise,
 		"health.fall", h.Fall, "health.slow_start", h.SlowStart, "health.burst", h.Burst, "health.eject", h.Eject,
 		"limits.in_flight", s.MaxInFlight, "limits.connect_timeout", s.ConnectTimeout, "limits.head_timeout", s.HeadTimeout,

@@ -14,7 +14,7 @@ import (
 type secrecy struct {
 	on    atomic.Bool
 	shown atomic.Pointer[shown] // the last one also when it is off, for handshakes that began before
-	// outer lives as long as the socket, and the ticket keys in it: sessions resume over reloads.
+	// outer lives as long as the socket, and the ticket keys in it, where no files hold them: sessions resume over reloads.
 	outer *tls.Config
 }
 
@@ -29,7 +29,9 @@ type shown struct {
 
 func newSecrecy() *secrecy {
 	s := &secrecy{}
-	s.outer = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.shown.Load().conf, nil }}
+	s.outer = &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		return s.shown.Load().conf.GetConfigForClient(hello)
+	}}
 	return s
 }
 
@@ -49,26 +51,30 @@ func (s *secrecy) now() *shown {
 	return s.shown.Load()
 }
 
-// next makes what is to be shown when want is configured, and changes nothing yet. Certificates that are shown already are
-// not read again; they follow their files by themselves.
+// next makes what is to be shown when want is configured, and changes nothing yet. Files that are shown already are not read
+// again; they follow changes by themselves.
 func (s *secrecy) next(want *roost.TLS, http2 bool, log *slog.Logger) (*shown, error) {
 	if want == nil {
 		return nil, nil
 	}
 	n := &shown{want: *want, http2: http2}
-	if now := s.now(); now != nil && slices.Equal(now.want.Certificates, want.Certificates) {
-		if now.want.MinVersion == want.MinVersion && now.http2 == http2 {
+	if now := s.now(); now != nil && sameFiles(&now.want, want) {
+		if now.want.MinVersion == want.MinVersion && now.want.ClientAuth == want.ClientAuth && now.http2 == http2 {
 			return now, nil
 		}
 		n.certs, n.forget = now.certs, now.forget
 	} else {
 		var err error
-		if n.certs, err = listen.OpenCerts(want.Certificates, log); err != nil {
+		if n.certs, err = listen.OpenCerts(want, listen.CertOptions{Log: log}); err != nil {
 			return nil, err
 		}
 	}
-	n.conf = n.certs.TLS(want.MinVersion, http2)
+	n.conf = n.certs.TLS(want.MinVersion, want.ClientAuth, http2)
 	return n, nil
+}
+
+func sameFiles(a, b *roost.TLS) bool {
+	return slices.Equal(a.Certificates, b.Certificates) && slices.Equal(a.ClientCA, b.ClientCA) && slices.Equal(a.TicketKeys, b.TicketKeys)
 }
 
 // use shows n, made by next, from now on. follow follows certificates until forget.
