@@ -43,16 +43,14 @@ type attempts struct {
 	keyed   bool
 }
 
-// begin is a new one in the place of x, whose scratch it keeps.
-func (x *attempts) begin(s *roost.Snapshot, p *Peer, start int64) attempts {
-	if x.scratch == nil {
-		x.scratch = make([]byte, 0, roost.MaxKey)
+// begin readies x, which is zero. The scratch is that of the one before, or nil.
+func (x *attempts) begin(scratch []byte, s *roost.Snapshot, p *Peer, start int64) {
+	if scratch == nil {
+		scratch = make([]byte, 0, roost.MaxKey)
 	}
-	return attempts{
-		scratch: x.scratch, lv: s.Listener(p.Listener), peer: p,
-		Request: roost.Request{SNI: p.SNI, Cert: p.Cert, TLVs: p.TLVs},
-		Record:  roost.Record{Start: start, Listener: p.Listener, Client: p.Addr},
-	}
+	x.scratch, x.lv, x.peer = scratch, s.Listener(p.Listener), p
+	x.Request.SNI, x.Request.Cert, x.Request.TLVs = p.SNI, p.Cert, p.TLVs
+	x.Record.Start, x.Record.Listener, x.Record.Client = start, p.Listener, p.Addr
 }
 
 // match finds the route of the request; without ok reply says why there is none.

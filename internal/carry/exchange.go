@@ -142,8 +142,9 @@ func shed() Reply {
 }
 
 func (x *Exchange) reset(s *roost.Snapshot, p *Peer, start int64) {
-	// The assignment clears views of earlier bytes as well, so that nothing outlives its exchange.
-	*x = Exchange{attempts: x.begin(s, p, start), Held: true}
+	scratch := x.scratch
+	*x = Exchange{Held: true} // views of earlier bytes as well, so that nothing outlives its exchange
+	x.begin(scratch, s, p, start)
 }
 
 // proto is the protocol that the client spoke, as logs have it.
@@ -160,8 +161,10 @@ func (x *Exchange) proto() string {
 // scan goes over the request's fields once: it fills the slots that routes look at and finds Max-Forwards (limited:
 // it is there and binds, RFC 9110, 7.6.2) and Early-Data.
 func (x *Exchange) scan() (hops int64, limited bool) {
-	h, t := x.head, x.text
-	want := x.lv.Want
+	h, t, want := x.head, x.text, x.lv.Want
+	if len(want) == 0 && h.Seen&(1<<h1.MaxForwards|1<<h1.EarlyData) == 0 {
+		return 0, false
+	}
 	for i := range h.Fields {
 		f := &h.Fields[i]
 		switch f.ID {
@@ -173,9 +176,6 @@ func (x *Exchange) scan() (hops int64, limited bool) {
 			}
 		case h1.EarlyData:
 			x.flags.earlyData = x.flags.earlyData || f.Value.In(t) == "1"
-		}
-		if len(want) == 0 {
-			continue
 		}
 		name := f.Name.In(t)
 		for slot, w := range want {
@@ -253,10 +253,13 @@ func (x *Exchange) HTTP2() bool {
 	case set.Protocol == roost.ProtocolHTTP1:
 		return false
 	}
+	if !x.head.TETrailers || !x.head.Seen.Has(h1.ContentType) {
+		return false // gRPC has both
+	}
 	for i := range x.head.Fields {
 		if f := &x.head.Fields[i]; f.ID == h1.ContentType {
 			v := f.Value.In(x.text)
-			return x.head.TETrailers && len(v) >= len(grpc) && equalFold(v[:len(grpc)], grpc) &&
+			return len(v) >= len(grpc) && equalFold(v[:len(grpc)], grpc) &&
 				(len(v) == len(grpc) || strings.IndexByte("+; ", v[len(grpc)]) >= 0)
 		}
 	}

@@ -22,9 +22,20 @@ func (x *Exchange) writesForwarded() bool {
 	return s == roost.ForwardRFC || s == roost.ForwardBoth
 }
 
-// writtenAnew tells whether a trusted X-Forwarded-* field is written by appendForwarding instead of being copied.
-// X-Forwarded-Proto and -Host of a trusted peer stand as they are: it saw the client, we did not.
-func (x *Exchange) writtenAnew(id h1.FieldID) bool { return id == h1.XForwardedFor && x.writesX() }
+// unbelieved are the forwarding fields that do not go on as they came: claims of a peer that is not trusted, and those
+// that appendForwarding continues. X-Forwarded-Proto and -Host of a trusted peer stand: it saw the client, we did not.
+func (x *Exchange) unbelieved() (set h1.FieldSet) {
+	if !x.flags.trusted {
+		return 1<<h1.XForwardedFor | 1<<h1.XForwardedProto | 1<<h1.XForwardedHost | 1<<h1.Forwarded
+	}
+	if x.writesX() {
+		set = 1 << h1.XForwardedFor
+	}
+	if x.writesForwarded() {
+		set |= 1 << h1.Forwarded
+	}
+	return set
+}
 
 // claimsOrigin tells whether a field that carry has no meaning for belongs to the same family: nodes believe
 // X-Real-IP and X-Forwarded-Port as they believe X-Forwarded-For. An underscore is a dash here: behind CGI and WSGI the two
@@ -66,7 +77,7 @@ func (x *Exchange) client() netip.Addr {
 		return peer
 	}
 	id := h1.XForwardedFor
-	if s := x.lv.Settings.Forwarded; s == roost.ForwardRFC || s == roost.ForwardBoth && x.has(h1.Forwarded) {
+	if s := x.lv.Settings.Forwarded; s == roost.ForwardRFC || s == roost.ForwardBoth && x.head.Seen.Has(h1.Forwarded) {
 		id = h1.Forwarded
 	}
 	best := peer
@@ -92,15 +103,6 @@ func (x *Exchange) client() netip.Addr {
 }
 
 func (x *Exchange) trusts(a netip.Addr) bool { return trusts(&x.lv.Settings, a) }
-
-func (x *Exchange) has(id h1.FieldID) bool {
-	for i := range x.head.Fields {
-		if x.head.Fields[i].ID == id {
-			return true
-		}
-	}
-	return false
-}
 
 // address reads one element of X-Forwarded-For, or with rfc the for parameter of one of Forwarded (RFC 7239, 4), with
 // or without a port.
@@ -151,10 +153,10 @@ func (x *Exchange) appendForwarding(dst []byte) []byte {
 	if x.writesX() {
 		dst = x.appendInherited(append(dst, "X-Forwarded-For: "...), h1.XForwardedFor)
 		dst = append(appendAddr(dst, x.peer.Addr), "\r\n"...)
-		if !x.flags.trusted || !x.has(h1.XForwardedProto) {
+		if !x.flags.trusted || !x.head.Seen.Has(h1.XForwardedProto) {
 			dst = h1.AppendField(dst, "X-Forwarded-Proto", x.Request.Scheme)
 		}
-		if x.Request.Host != "" && (!x.flags.trusted || !x.has(h1.XForwardedHost)) {
+		if x.Request.Host != "" && (!x.flags.trusted || !x.head.Seen.Has(h1.XForwardedHost)) {
 			dst = h1.AppendField(dst, "X-Forwarded-Host", x.Request.Host)
 		}
 	}
@@ -177,12 +179,12 @@ func (x *Exchange) appendForwarding(dst []byte) []byte {
 // appendInherited appends all elements that a trusted peer sent, each followed by a comma: one field line, because
 // many nodes read only the first.
 func (x *Exchange) appendInherited(dst []byte, id h1.FieldID) []byte {
-	if !x.flags.trusted {
+	if !x.flags.trusted || !x.head.Seen.Has(id) {
 		return dst
 	}
 	for i := range x.head.Fields {
 		f := &x.head.Fields[i]
-		if v := f.Value.In(x.text); f.ID == id && v != "" && !x.listed(f.Name.In(x.text)) {
+		if v := f.Value.In(x.text); f.ID == id && v != "" && !listed(x.head, x.text, f) {
 			dst = append(append(dst, v...), ", "...)
 		}
 	}

@@ -20,10 +20,13 @@ const (
 	maxPressure      = 0.9
 )
 
+// reports are the fields that are read.
+const reports h1.FieldSet = 1<<h1.EndpointLoadMetrics | 1<<h1.FXLBWait
+
 // reportsLoad tells the fields that hold a report, the binary form included: it is not read, and goes no further.
 func reportsLoad(name string, id h1.FieldID) bool {
 	const binary = "endpoint-load-metrics-bin"
-	return id == h1.EndpointLoadMetrics || id == h1.FXLBWait || len(name) == len(binary) && equalFold(name, binary)
+	return reports.Has(id) || len(name) == len(binary) && equalFold(name, binary)
 }
 
 // report is what a node said of its load on one response.

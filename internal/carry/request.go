@@ -23,16 +23,20 @@ func (x *Exchange) AppendRequest(dst []byte) []byte {
 		// nothing else.
 		dst = h1.AppendField(dst, "Host", hostOf(x.Request.Host, x.Attempt.Addr))
 	}
+	lines, stays := h1.Lines{Text: t}, x.stays()
 	for i := range h.Fields {
-		f := &h.Fields[i]
-		if f.ID == h1.Host {
-			dst = h1.AppendField(dst, f.Name.In(t), x.Request.Host)
-		} else if f.ID == h1.MaxForwards && (h.Method == h1.OPTIONS || h.Method == h1.TRACE) {
-			dst = appendHops(dst, f.Name.In(t), f.Value.In(t))
-		} else if x.passes(f) {
-			dst = h1.AppendField(dst, f.Name.In(t), f.Value.In(t))
+		switch f := &h.Fields[i]; {
+		case stays.Has(f.ID):
+		case f.ID == h1.Host && h.Authority.Len() > 0:
+			dst = h1.AppendField(lines.Flush(dst), f.Name.In(t), x.Request.Host)
+		case f.ID == h1.MaxForwards && (h.Method == h1.OPTIONS || h.Method == h1.TRACE):
+			dst = appendHops(lines.Flush(dst), f.Name.In(t), f.Value.In(t))
+		case f.ID == h1.Other && !x.flags.trusted && claimsOrigin(f.Name.In(t)), listed(h, t, f):
+		default:
+			dst = lines.Append(dst, f)
 		}
 	}
+	dst = lines.Flush(dst)
 	if via := x.lv.Settings.Via; via != "" {
 		dst = x.appendVia(dst, via, x.proto()[len("HTTP/"):])
 	}
@@ -63,32 +67,24 @@ func hostOf(asked, addr string) string {
 	return addr
 }
 
-// passes tells whether a request field goes on to the node as it stands.
-func (x *Exchange) passes(f *h1.Field) bool {
-	switch f.ID {
-	case h1.Connection, h1.KeepAlive, h1.ProxyConnection, h1.TE, h1.TransferEncoding, h1.ContentLength, h1.Upgrade,
-		h1.HTTP2Settings, h1.Expect, h1.ProxyAuthorization, h1.RoostRelay:
-		return false
-	case h1.Trailer:
-		return x.In.Chunked
-	case h1.XForwardedFor, h1.XForwardedProto, h1.XForwardedHost:
-		return x.flags.trusted && !x.writtenAnew(f.ID)
-	case h1.Forwarded:
-		return x.flags.trusted && !x.writesForwarded()
-	case h1.Other:
-		if !x.flags.trusted && claimsOrigin(f.Name.In(x.text)) {
-			return false
-		}
+// ofHop are the fields that concern one connection alone, and those that are written anew; a node gets none of them as
+// it came.
+const ofHop h1.FieldSet = 1<<h1.Connection | 1<<h1.KeepAlive | 1<<h1.ProxyConnection | 1<<h1.TE | 1<<h1.TransferEncoding |
+	1<<h1.ContentLength | 1<<h1.Upgrade | 1<<h1.HTTP2Settings | 1<<h1.RoostRelay
+
+// stays are the fields of this request that go no further.
+func (x *Exchange) stays() h1.FieldSet {
+	set := ofHop | 1<<h1.Expect | 1<<h1.ProxyAuthorization
+	if !x.In.Chunked {
+		set |= 1 << h1.Trailer
 	}
-	return !x.listed(f.Name.In(x.text))
+	return set | x.unbelieved()
 }
 
 // listed tells whether Connection names the field, which makes it hop-by-hop (RFC 9110, 7.6.1).
-func (x *Exchange) listed(name string) bool { return listed(x.head, x.text, name) }
-
-func listed(h *h1.Head, text, name string) bool {
+func listed(h *h1.Head, text string, f *h1.Field) bool {
 	for _, o := range h.ConnOptions[:h.NOptions] {
-		if sameFold(name, o.In(text)) {
+		if sameFold(f.Name.In(text), o.In(text)) {
 			return true
 		}
 	}

@@ -30,12 +30,12 @@ func (x *Exchange) Respond(h *h1.Head, text string, now int64) Turn {
 	x.headAt, x.status = now, h.Status
 	x.Out = Flow{Body: h1.ResponseBody(h, x.head.Method), report: &x.report}
 	x.Out.Chunked = x.Out.Body.Framing == h1.ByChunks && x.head.Minor > 0
-	for i := range h.Fields {
-		switch f := &h.Fields[i]; f.ID {
-		case h1.EndpointLoadMetrics, h1.FXLBWait:
-			x.report.take(f.ID, f.Value.In(text))
-		case h1.RetryAfter:
-			x.flags.busy = h.Status == 503
+	x.flags.busy = h.Status == 503 && h.Seen.Has(h1.RetryAfter)
+	if h.Seen&reports != 0 {
+		for i := range h.Fields {
+			if f := &h.Fields[i]; reports.Has(f.ID) {
+				x.report.take(f.ID, f.Value.In(text))
+			}
 		}
 	}
 	if h.Status == 101 {
@@ -128,7 +128,7 @@ func (x *Exchange) AppendResponse(dst []byte, h *h1.Head, text string, now int64
 		dst = h1.AppendField(dst, "Roost-Node", string(x.Attempt.ID))
 		dst = h1.AppendField(dst, "Roost-Why", x.Attempt.Why.String())
 	}
-	if !hasDate(h) {
+	if !h.Seen.Has(h1.Date) {
 		dst = appendDate(dst, now) // RFC 9110, 6.6.1: whoever passes on an answer without one adds it
 	}
 	switch {
@@ -178,39 +178,17 @@ func appendStatus(dst []byte, h *h1.Head, text string) []byte {
 
 // appendFields appends the fields that go on to the client as they stand.
 func (x *Exchange) appendFields(dst []byte, h *h1.Head, text string) []byte {
+	lines, stays := h1.Lines{Text: text}, ofHop|1<<h1.ProxyAuthenticate|reports
+	if !x.Out.Chunked {
+		stays |= 1 << h1.Trailer
+	}
 	for i := range h.Fields {
 		f := &h.Fields[i]
-		name := f.Name.In(text)
-		switch f.ID {
-		case h1.Connection, h1.KeepAlive, h1.ProxyConnection, h1.TransferEncoding, h1.ContentLength, h1.Upgrade,
-			h1.TE, h1.HTTP2Settings, h1.ProxyAuthenticate, h1.RoostRelay:
-			continue
-		case h1.Trailer:
-			if !x.Out.Chunked {
-				continue
-			}
-		}
-		if reportsLoad(name, f.ID) || listed(h, text, name) {
-			continue
-		}
-		dst = h1.AppendField(dst, name, f.Value.In(text))
-	}
-	return dst
-}
-
-func hasDate(h *h1.Head) bool {
-	for i := range h.Fields {
-		if h.Fields[i].ID == h1.Date {
-			return true
+		if !stays.Has(f.ID) && !reportsLoad(f.Name.In(text), f.ID) && !listed(h, text, f) {
+			dst = lines.Append(dst, f)
 		}
 	}
-	return false
-}
-
-func appendDate(dst []byte, now int64) []byte {
-	dst = append(dst, "Date: "...)
-	dst = time.Unix(0, now).UTC().AppendFormat(dst, "Mon, 02 Jan 2006 15:04:05 GMT")
-	return append(dst, "\r\n"...)
+	return lines.Flush(dst)
 }
 
 // End ends the attempt, with what the engine saw of it, and says what follows: StepDone, StepRetry (Choose again) or
@@ -255,6 +233,9 @@ func (x *Exchange) end(stage roost.Stage, fault roost.Fault, now int64) roost.St
 // NodeIdle is how long the node keeps its connection open without a request, as far as it says (the Keep-Alive field of
 // RFC 2068, 19.7.1.1, which nothing replaced); 0: it does not say.
 func NodeIdle(h *h1.Head, text string) time.Duration {
+	if !h.Seen.Has(h1.KeepAlive) {
+		return 0
+	}
 	for i := range h.Fields {
 		f := &h.Fields[i]
 		if f.ID != h1.KeepAlive {

@@ -74,7 +74,9 @@ func (x *Stream) Shed(s *roost.Snapshot, p *Peer, start int64) Reply {
 }
 
 func (x *Stream) reset(s *roost.Snapshot, p *Peer, start int64) {
-	*x = Stream{x.begin(s, p, start)}
+	scratch := x.scratch
+	*x = Stream{}
+	x.begin(scratch, s, p, start)
 	x.Record.Proto = protoTCP
 }
 
