@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -141,7 +142,7 @@ func version(v uint16) string {
 }
 
 func granted(s *roost.ListenerSettings) []setting {
-	return settings("limits.connections", s.MaxConns, "limits.head", s.MaxHead, "limits.fields", s.MaxFields, "limits.body", s.MaxBody,
+	return settings("protocol", [...]string{"http", "tcp"}[s.Protocol], "proxy_protocol", s.ProxyProtocol, "limits.connections", s.MaxConns, "limits.head", s.MaxHead, "limits.fields", s.MaxFields, "limits.body", s.MaxBody,
 		"limits.head_timeout", s.HeadTimeout, "limits.idle_timeout", s.IdleTimeout, "limits.body_timeout", s.BodyTimeout,
 		"limits.send_timeout", s.SendTimeout, "limits.min_body_rate", s.MinBodyRate, "trust", s.Trust, "forwarded", [...]string{"x", "rfc7239", "both", "off"}[s.Forwarded],
 		"via", s.Via, "http2", s.HTTP2, "upgrades", s.Upgrades, "debug_header", s.DebugHeader)
@@ -181,13 +182,13 @@ func pooled(p *roost.Pool) []part {
 	ps := []part{{name, settings(
 		"homes", in.Policy.Homes, "owner", in.Policy.Owner, "hold_for", in.Policy.HoldFor, "walk_floor", in.Policy.WalkFloor,
 		"allow_link_local", s.AllowLinkLocal || h.AllowLinkLocal, "protocol", [...]string{"auto", "http1", "h2c"}[s.Protocol],
-		"tls", nodeSecrecy(s.TLS), "health.probe", [...]string{"tcp", h.Path, "none"}[h.Kind], "health.host", h.Host, "health.expect", h.Expect,
+		"tls", nodeSecrecy(cmp.Or(s.TLS, h.TLS)), "health.probe", [...]string{"tcp", h.Path, "none"}[h.Kind], "health.host", h.Host, "health.expect", h.Expect,
 		"health.min_version", h.MinVersion, "health.interval", h.Interval, "health.timeout", h.Timeout, "health.rise", h.Rise,
 		"health.fall", h.Fall, "health.slow_start", h.SlowStart, "health.burst", h.Burst, "health.eject", h.Eject,
 		"limits.in_flight", s.MaxInFlight, "limits.connect_timeout", s.ConnectTimeout, "limits.head_timeout", s.HeadTimeout,
 		"limits.body_timeout", s.BodyTimeout, "limits.idle_connections", s.IdleConns, "limits.idle_timeout", s.IdleTimeout,
 		"queue.length", s.QueueLen, "queue.timeout", s.QueueTimeout, "retry.tries", s.MaxTries, "retry.body", s.ReplayBody,
-		"retry.on_503", s.RetryOn503)}}
+		"retry.on_503", s.RetryOn503, "send_proxy", [...]string{"off", "v1", "v2"}[max(s.SendProxy, h.SendProxy)])}}
 	for i := range in.Nodes {
 		n := &in.Nodes[i]
 		ps = append(ps, part{fmt.Sprintf("%s: node %s", name, n.ID),

@@ -123,6 +123,8 @@ func alter(t *testing.T, v reflect.Value) {
 		*x = []string{"x"}
 	case **roost.TLS:
 		*x = nil
+	case **roost.NodeTLS:
+		*x = &roost.NodeTLS{}
 	case *roost.HealthKind:
 		*x = roost.HealthNone
 	case *uint16:
