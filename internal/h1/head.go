@@ -77,6 +77,14 @@ const (
 	RoostRelay
 )
 
+// FieldSet is a set of FieldIDs, as bits: bit i stands for the ID i. A set with [Other] says nothing.
+type FieldSet uint64
+
+// Has tells whether the set holds an ID.
+func (s FieldSet) Has(id FieldID) bool { return s>>id&1 != 0 }
+
+const _ = uint(63 - RoostRelay) // the last ID still has a bit
+
 // Field is one field line. Value has no white space around it.
 type Field struct {
 	Name, Value Span
@@ -104,7 +112,8 @@ type Head struct {
 	Fields []Field // in order; the slice is reused by the next parse
 
 	// What the fields say, gathered while parsing.
-	Host        Span // value of the only Host field
+	Seen        FieldSet // the IDs of Fields
+	Host        Span     // value of the only Host field
 	HasHost     bool
 	Length      int64                // Content-Length; -1 when absent
 	Chunked     bool                 // Transfer-Encoding: chunked

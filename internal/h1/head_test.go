@@ -122,7 +122,7 @@ func TestHeadsMeanWhatTheySay(t *testing.T) {
 	want := `Kind=0 Minor=1 Method=6 Form=1 Status=0 Size=205 MethodName="OPTIONS" Target="https://Example.com:8443/a?b" ` +
 		`Authority="Example.com:8443" Scheme="https" Origin="/a?b" Reason="" 11:"HOST"="example.COM:8443" 8:"Expect"="100-continue" ` +
 		`1:"Connection"="x-a, close, Keep-Alive, upgrade, te" 19:"TE"="Trailers" 22:"Upgrade"="foo/2 , bar" 2:"Content-Length"="0042" ` +
-		`Host="example.COM:8443" HasHost=true Length=42 Chunked=false Close=true KeepAlive=true Upgrade="foo/2 , bar" ` +
+		`Seen=4720902 Host="example.COM:8443" HasHost=true Length=42 Chunked=false Close=true KeepAlive=true Upgrade="foo/2 , bar" ` +
 		`Expect100=true TETrailers=true NOptions=2 option="x-a" option="te" `
 	if got := describe(&h, in); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

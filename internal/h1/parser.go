@@ -153,6 +153,7 @@ func (p *Parser) fields(b []byte, h *Head) (ok bool, _ Reason) {
 		}
 		h.Fields = append(h.Fields, f)
 		if f.ID != Other {
+			h.Seen |= 1 << f.ID
 			if r := p.mean(b, f, h); r != 0 {
 				return false, r
 			}

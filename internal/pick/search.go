@@ -12,6 +12,8 @@ type search struct {
 	t   *roost.Tried
 	now int64
 
+	base float64 // of limits, once one was needed; 0: not yet
+
 	takers bool          // a node takes new requests
 	full   bool          // one of them is at its hard limit
 	held   roost.NodeRef // the first of them that is on hold
@@ -50,15 +52,11 @@ func (s *search) open(ref roost.NodeRef) bool {
 
 // home finds the first of a key's candidates below its limit, else the least busy.
 func (s *search) home(k roost.KeyHash, rnd uint64) choice {
-	p, base := s.p, base(s.p)
-	below := func(ref roost.NodeRef) bool {
-		n := &p.Nodes[ref]
-		return n.Live.InFlight.Load() < limit(base, n, s.now)
-	}
+	p := s.p
 	w := p.Table.Walk(k)
 	if w.Cause == roost.HotKey {
 		a, b := two(p.Table.Exception(k).Homes, rnd)
-		okA, okB := s.open(a) && below(a), s.open(b) && below(b)
+		okA, okB := s.open(a) && s.below(a), s.open(b) && s.below(b)
 		if okB && (!okA || busy(p, b, s.now) < busy(p, a, s.now)) {
 			a, okA = b, true
 		}
@@ -77,7 +75,7 @@ func (s *search) home(k roost.KeyHash, rnd uint64) choice {
 			crowded = crowded || home && s.full
 			continue
 		}
-		if below(ref) {
+		if s.below(ref) {
 			return choice{node: ref, why: why(&w, i, home, crowded), spilled: crowded && !home}
 		}
 		crowded = crowded || home
@@ -89,6 +87,19 @@ func (s *search) home(k roost.KeyHash, rnd uint64) choice {
 		return choice{node: least, why: roost.WhyLeast, spilled: !leastHome}
 	}
 	return s.desperate(k)
+}
+
+// below tells whether a node is below its limit. Most are below the floor of all limits, and cost no more than a look.
+func (s *search) below(ref roost.NodeRef) bool {
+	n := &s.p.Nodes[ref]
+	in := n.Live.InFlight.Load()
+	if n.Live.Pressure(s.now) == 0 && in*roost.WeightOne < int64(s.p.Table.Policy.WalkFloor)*int64(n.Weight) {
+		return true
+	}
+	if s.base == 0 {
+		s.base = base(s.p)
+	}
+	return in < limit(s.base, n, s.now)
 }
 
 // two are two of a hot key's homes, different where there are two.
