@@ -251,14 +251,12 @@ func TestHandshakesAndRecordsMayComeByteByByte(t *testing.T) {
 }
 
 func TestWhatTheClientIsIsToldByItsCertificate(t *testing.T) {
+	cert, authorities := certificate(t, p256(t), func(c *x509.Certificate) { c.Subject = pkix.Name{CommonName: "device-7"} })
 	d := openTLS(t, echo, func(d *tlsDoor, s *roost.Snapshot) {
-		d.conf.ClientAuth, d.conf.ClientCAs = tls.VerifyClientCertIfGiven, x509.NewCertPool()
+		d.conf.ClientAuth, d.conf.ClientCAs = tls.VerifyClientCertIfGiven, authorities
 		s.Listeners[0].Routes[0].Keys = []roost.KeyProgram{{Ops: []roost.KeyOp{{From: roost.FromCert, Name: "cn"}}, Text: "cert:cn"},
 			{Ops: []roost.KeyOp{{From: roost.FromSNI}}, Text: "sni"}}
 	})
-	key := p256(t)
-	cert, _ := certificate(t, key, func(c *x509.Certificate) { c.Subject = pkix.Name{CommonName: "device-7"} })
-	d.conf.ClientCAs.AddCert(cert.Leaf)
 	conf := d.client()
 	conf.ClientSessionCache = tls.NewLRUClientSessionCache(1)
 	for i, want := range []string{"roost.test", "device-7", "device-7"} {
