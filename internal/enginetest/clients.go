@@ -472,3 +472,34 @@ func (engine subject) TestARequestGoesOnElsewhereInMidBody(t *testing.T) {
 		}
 	})
 }
+
+func (engine subject) TestABodyThatIsTooSlowIsAnsweredPrecisely(t *testing.T) {
+	n := Node(t, func(w http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) })
+	p := engine.start(t, func(s *Setup) { s.Listener.MinBodyRate, s.Listener.BodyTimeout = 1<<20, 100*time.Millisecond }, n)
+	conn, br := p.Send(CRLF("PUT / HTTP/1.1", "Host: h", "Content-Length: 100000"))
+	go Drip(conn, strings.Repeat(".", 1000), 20*time.Millisecond)
+	res, body := ReadAnswer(t, br, "PUT")
+	if r := p.Wait(1); res.StatusCode != 408 || !strings.Contains(body, "body_too_slow") || r.Fault != roost.FaultClientSlow || r.Reason != "body_too_slow" {
+		t.Errorf("%d %q, %+v", res.StatusCode, body, r)
+	}
+}
+
+func (engine subject) TestAClientThatResetsWhileTheNodeIsSilentIsGone(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("elsewhere it is seen when something is written to the client")
+	}
+	asked := make(chan struct{})
+	stuck := RawNode(t, func(c net.Conn, _ int) {
+		http.ReadRequest(bufio.NewReader(c))
+		close(asked)
+		io.Copy(io.Discard, c)
+	})
+	p := engine.start(t, nil, stuck)
+	conn, _ := p.Send(CRLF("GET / HTTP/1.1", "Host: h"))
+	<-asked
+	conn.SetLinger(0)
+	conn.Close()
+	if r := p.Wait(1); r.Fault != roost.FaultClientGone || r.Reason != "client_gone" || r.Nanos > int64(5*time.Second) {
+		t.Errorf("record %+v", r)
+	}
+}

@@ -27,7 +27,7 @@ type Proxy struct {
 	Ctx    context.Context // ends with the test
 	Served chan error      // of the first listener's Serve; who takes it puts it back
 	cancel context.CancelFunc
-	all    sync.WaitGroup // Serve's
+	all    sync.WaitGroup // what runs beside the test
 	ended  sync.Once
 
 	mu      sync.Mutex // guards the one below
@@ -53,6 +53,7 @@ type Setup struct {
 	Pool     roost.PoolSettings
 	TLS      *tls.Config
 	Wrap     func(net.Listener) net.Listener
+	Edit     func(*roost.Snapshot)
 }
 
 // Snapshot has one listener, one route, and one pool of the nodes; the path is the key, and each key's home is the first node.
@@ -94,6 +95,9 @@ func Start(t testing.TB, open Open, change func(*Setup), nodes ...string) *Proxy
 	p := &Proxy{T: t, Snap: &atomic.Pointer[roost.Snapshot]{}}
 	p.seen = sync.NewCond(&p.mu)
 	p.First = Snapshot(set, nodes...)
+	if set.Edit != nil {
+		set.Edit(p.First)
+	}
 	p.Snap.Store(p.First)
 	p.E = open(t, Options{Snapshot: p.Snap, Record: p.record, Log: slog.New(slog.NewTextHandler(testWriter{t}, nil))})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -116,6 +120,9 @@ func (p *Proxy) serve(ln net.Listener, id roost.ListenerID, conf func() *tls.Con
 	p.all.Go(func() { served <- p.E.Serve(p.Ctx, ln, id, conf) })
 	return served
 }
+
+// Go runs f, which is to end with Ctx, beside the engine.
+func (p *Proxy) Go(f func()) { p.all.Go(f) }
 
 // Close ends the proxy before the end of its test.
 func (p *Proxy) Close() { p.ended.Do(p.close) }

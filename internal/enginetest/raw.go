@@ -137,3 +137,13 @@ func Ended(t testing.TB, br *bufio.Reader) {
 
 // CRLF is a head of lines.
 func CRLF(lines ...string) string { return strings.Join(lines, "\r\n") + "\r\n\r\n" }
+
+// Drip writes s in single bytes, one in each pause, until that fails.
+func Drip(to io.Writer, s string, pause time.Duration) {
+	for i := range len(s) {
+		<-time.After(pause)
+		if _, err := io.WriteString(to, s[i:i+1]); err != nil {
+			return
+		}
+	}
+}

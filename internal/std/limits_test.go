@@ -12,14 +12,15 @@ import (
 	"golang.org/x/net/http2"
 
 	"roost"
+	"roost/internal/enginetest"
 )
 
 func TestAPrefaceThatDripsHasTheTimeOfAHead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		set := &setup{}
-		set.l, set.p = settings()
+		set := &enginetest.Setup{}
+		set.Listener, set.Pool = enginetest.Settings()
 		var snap atomic.Pointer[roost.Snapshot]
-		snap.Store(snapshot(set, "127.0.0.1:1"))
+		snap.Store(enginetest.Snapshot(set, "127.0.0.1:1"))
 		e := New(Options{Snapshot: &snap})
 		near, far := net.Pipe()
 		c := &conn{e: e, f: &front{e: e}, nc: near}
@@ -34,7 +35,7 @@ func TestAPrefaceThatDripsHasTheTimeOfAHead(t *testing.T) {
 			}
 		})
 		began := time.Now()
-		if c.prefaced() || time.Since(began) != set.l.HeadTimeout {
+		if c.prefaced() || time.Since(began) != set.Listener.HeadTimeout {
 			t.Errorf("waited for %v", time.Since(began))
 		}
 		near.Close()
@@ -43,14 +44,14 @@ func TestAPrefaceThatDripsHasTheTimeOfAHead(t *testing.T) {
 }
 
 func TestAConnectionThatIsOneTooManyCountsUntilItIsClosed(t *testing.T) {
-	p := start(t, func(s *setup) { s.l.MaxConns = 1 }, node(t, func(w http.ResponseWriter, r *http.Request) {}))
-	_, br := p.send(crlf("GET / HTTP/1.1", "Host: h"))
-	readAnswer(t, br, "GET")
-	c, br := p.send("")
-	if res, _ := readAnswer(t, br, "GET"); res.StatusCode != 503 {
+	p := start(t, func(s *enginetest.Setup) { s.Listener.MaxConns = 1 }, enginetest.Node(t, func(w http.ResponseWriter, r *http.Request) {}))
+	_, br := p.Send(enginetest.CRLF("GET / HTTP/1.1", "Host: h"))
+	enginetest.ReadAnswer(t, br, "GET")
+	c, br := p.Send("")
+	if res, _ := enginetest.ReadAnswer(t, br, "GET"); res.StatusCode != 503 {
 		t.Errorf("%d", res.StatusCode)
 	}
-	ended(t, br) // our side is shut: we wait for the client's
+	enginetest.Ended(t, br) // our side is shut: we wait for the client's
 	p.e.mu.Lock()
 	for f := range p.e.fronts {
 		if f.shed.Load() != 1 {

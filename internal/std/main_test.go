@@ -24,7 +24,7 @@ func leaks() int {
 	for until := time.Now().Add(5 * time.Second); time.Now().Before(until); runtime.Gosched() {
 		ours = ours[:0]
 		for g := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if strings.Contains(g, "roost/internal/std.") && !strings.Contains(g, "std.TestMain") {
+			if strings.Contains(g, "roost/internal/") && !strings.Contains(g, "std.TestMain") {
 				ours = append(ours, g)
 			}
 		}

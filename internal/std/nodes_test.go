@@ -2,55 +2,17 @@ package std
 
 import (
 	"context"
-	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"roost"
+	"roost/internal/enginetest"
 )
-
-func TestNodesOnUnixSocketsAndIPv6AndByName(t *testing.T) {
-	dir := t.TempDir()
-	for _, where := range []struct{ network, listen string }{
-		{"unix", filepath.Join(dir, "n.sock")}, {"tcp", "[::1]:0"}, {"tcp", "127.0.0.1:0"},
-	} {
-		ln, err := net.Listen(where.network, where.listen)
-		if err != nil {
-			t.Logf("skipping %s: %v", where.listen, err)
-			continue
-		}
-		var both http.Protocols
-		both.SetHTTP1(true)
-		both.SetUnencryptedHTTP2(true)
-		s := &http.Server{Protocols: &both, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Host) })}
-		done := make(chan bool)
-		go func() { s.Serve(ln); close(done) }()
-		addr := ln.Addr().String()
-		switch {
-		case where.network == "unix":
-			addr = "unix:" + addr
-		case where.listen == "127.0.0.1:0":
-			_, port, _ := net.SplitHostPort(addr)
-			addr = "localhost:" + port
-		}
-		for _, h2 := range []roost.NodeProtocol{roost.ProtocolHTTP1, roost.ProtocolH2C} {
-			p := start(t, func(s *setup) { s.p.Protocol = h2 }, addr)
-			_, br := p.send(crlf("GET / HTTP/1.1", "Host: shop"))
-			if res, body := readAnswer(t, br, "GET"); res.StatusCode != 200 || body != "shop" {
-				t.Errorf("%s: got %d %q", addr, res.StatusCode, body)
-			}
-			p.stop()
-		}
-		s.Close()
-		<-done
-	}
-}
 
 func TestANameIsAskedOnceForManyDials(t *testing.T) {
 	var r resolver
@@ -89,7 +51,7 @@ func TestADialTriesAllAddressesAndRefusesForbiddenOnes(t *testing.T) {
 	defer ln.Close()
 	_, text, _ := net.SplitHostPort(ln.Addr().String())
 	var d dialer
-	ctx := deadline(t, 5*time.Second)
+	ctx := enginetest.Deadline(t, 5*time.Second)
 	c, fault, err := d.try(ctx, []netip.Addr{netip.MustParseAddr("127.9.9.9"), netip.MustParseAddr("127.0.0.1")}, text, false)
 	if err != nil {
 		t.Fatalf("%v, %v", fault, err)
@@ -207,19 +169,19 @@ func TestOldAndColdConnectionsAreNotUsed(t *testing.T) {
 }
 
 func TestNodesThatAreNoMoreAreForgotten(t *testing.T) {
-	n := node(t, func(w http.ResponseWriter, r *http.Request) {})
+	n := enginetest.Node(t, func(w http.ResponseWriter, r *http.Request) {})
 	p := start(t, nil, n)
-	get(t, client(t), "http://"+p.addr+"/")
-	p.wait(1)
+	enginetest.Get(t, enginetest.Client(t), "http://"+p.Addr+"/")
+	p.Wait(1)
 	count := func() (racks int) {
 		p.e.nodes.racks.Range(func(_, v any) bool { racks++; return true })
 		return racks
 	}
-	p.e.nodes.sweep(p.snap.Load(), time.Now())
+	p.e.nodes.sweep(p.Snap.Load(), time.Now())
 	if count() != 1 {
 		t.Fatalf("%d racks", count())
 	}
-	v, _ := p.e.nodes.racks.Load(p.snap.Load().Pools[0].Nodes[0].Live)
+	v, _ := p.e.nodes.racks.Load(p.Snap.Load().Pools[0].Nodes[0].Live)
 	p.e.nodes.sweep(&roost.Snapshot{}, time.Now())
 	if idle := v.(*rack).n.Load(); idle != 0 {
 		t.Errorf("%d connections are kept to a node that is no more", idle)

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,6 +15,7 @@ import (
 
 	"roost"
 	"roost/internal/carry"
+	"roost/internal/enginetest"
 )
 
 // leastRate is that of the tests: with a grace of ten seconds.
@@ -35,15 +34,15 @@ type talk struct {
 }
 
 // newTalk gives the exchange's head to the engine, which has a connection to the node already.
-func newTalk(t *testing.T, change func(*setup), head string) *talk {
-	set := &setup{}
-	set.l, set.p = settings()
-	set.l.MinBodyRate, set.l.BodyTimeout, set.l.SendTimeout, set.p.HeadTimeout = leastRate, grace, grace, grace
+func newTalk(t *testing.T, change func(*enginetest.Setup), head string) *talk {
+	set := &enginetest.Setup{}
+	set.Listener, set.Pool = enginetest.Settings()
+	set.Listener.MinBodyRate, set.Listener.BodyTimeout, set.Listener.SendTimeout, set.Pool.HeadTimeout = leastRate, grace, grace, grace
 	if change != nil {
 		change(set)
 	}
 	snap := &atomic.Pointer[roost.Snapshot]{}
-	snap.Store(snapshot(set, "a"))
+	snap.Store(enginetest.Snapshot(set, "a"))
 	e := New(Options{Snapshot: snap})
 	c := &talk{ended: make(chan struct{})}
 	c.near, c.client = net.Pipe()
@@ -61,7 +60,7 @@ func newTalk(t *testing.T, change func(*setup), head string) *talk {
 		k.x.Choose(1, 0)
 		k.n = &nodeConn{}
 		k.n.open(c.far, &e.buffers)
-		k.pool = set.p
+		k.pool = set.Pool
 		_, c.fault, c.err = k.converse()
 		if k.up.running {
 			k.up.cancel()
@@ -91,21 +90,11 @@ func (c *talk) close() {
 	c.also.Wait()
 }
 
-// drip writes s in single bytes, one in each pause, until that fails.
-func drip(to io.Writer, s string, pause time.Duration) {
-	for i := range len(s) {
-		<-time.After(pause)
-		if _, err := io.WriteString(to, s[i:i+1]); err != nil {
-			return
-		}
-	}
-}
-
 func TestARequestHeadThatDripsHasTheTimeOfOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newTalk(t, nil, "GET / HTTP/1.1\r\n")
 		began := time.Now()
-		c.also.Go(func() { drip(c.client, strings.Repeat("X: y\r\n", 100), time.Second) })
+		c.also.Go(func() { enginetest.Drip(c.client, strings.Repeat("X: y\r\n", 100), time.Second) })
 		<-c.ended
 		if c.err == nil || c.err.Error() != "408 head_timeout" || time.Since(began) != 10*time.Second {
 			t.Errorf("%v after %v", c.err, time.Since(began))
@@ -116,10 +105,10 @@ func TestARequestHeadThatDripsHasTheTimeOfOne(t *testing.T) {
 
 func TestAnAnswersHeadThatDripsHasTheTimeOfOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newTalk(t, nil, crlf("GET / HTTP/1.1", "Host: h"))
+		c := newTalk(t, nil, enginetest.CRLF("GET / HTTP/1.1", "Host: h"))
 		c.head(c.node)
 		began := time.Now()
-		c.also.Go(func() { drip(c.node, "HTTP/1.1 200 OK\r\n"+strings.Repeat("X: y\r\n", 100), time.Second) })
+		c.also.Go(func() { enginetest.Drip(c.node, "HTTP/1.1 200 OK\r\n"+strings.Repeat("X: y\r\n", 100), time.Second) })
 		<-c.ended
 		if c.fault != roost.FaultTimeout || time.Since(began) != grace {
 			t.Errorf("%v, %v after %v", c.fault, c.err, time.Since(began))
@@ -130,9 +119,9 @@ func TestAnAnswersHeadThatDripsHasTheTimeOfOne(t *testing.T) {
 
 func TestTheTimeOfAnAnswersHeadBeginsWithTheEndOfTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newTalk(t, func(s *setup) { s.l.MinBodyRate = 0 }, crlf("PUT / HTTP/1.1", "Host: h", "Content-Length: 25"))
+		c := newTalk(t, func(s *enginetest.Setup) { s.Listener.MinBodyRate = 0 }, enginetest.CRLF("PUT / HTTP/1.1", "Host: h", "Content-Length: 25"))
 		br := c.head(c.node)
-		c.also.Go(func() { drip(c.client, strings.Repeat(".", 25), time.Second) })
+		c.also.Go(func() { enginetest.Drip(c.client, strings.Repeat(".", 25), time.Second) })
 		io.CopyN(io.Discard, br, 25)
 		began := time.Now()
 		<-c.ended
@@ -146,11 +135,11 @@ func TestTheTimeOfAnAnswersHeadBeginsWithTheEndOfTheRequest(t *testing.T) {
 func TestARequestBodyThatDripsIsTooSlow(t *testing.T) {
 	for _, head := range []string{"Content-Length: 600", "Transfer-Encoding: chunked"} {
 		synctest.Test(t, func(t *testing.T) {
-			c := newTalk(t, nil, crlf("PUT / HTTP/1.1", "Host: h", head))
+			c := newTalk(t, nil, enginetest.CRLF("PUT / HTTP/1.1", "Host: h", head))
 			br := c.head(c.node)
 			c.also.Go(func() { io.Copy(io.Discard, br) })
 			began := time.Now()
-			c.also.Go(func() { drip(c.client, strings.Repeat("1\r\n.\r\n", 100), time.Second) })
+			c.also.Go(func() { enginetest.Drip(c.client, strings.Repeat("1\r\n.\r\n", 100), time.Second) })
 			<-c.ended
 			if c.fault != roost.FaultClientSlow || c.err != carry.ErrTooSlow || time.Since(began) != grace+time.Second {
 				t.Errorf("%s: %v, %v after %v", head, c.fault, c.err, time.Since(began))
@@ -162,7 +151,7 @@ func TestARequestBodyThatDripsIsTooSlow(t *testing.T) {
 
 func TestARequestBodyThatItsNodeHoldsBackIsNotTooSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newTalk(t, func(s *setup) { s.p.BodyTimeout = time.Hour }, crlf("PUT / HTTP/1.1", "Host: h", "Content-Length: 100"))
+		c := newTalk(t, func(s *enginetest.Setup) { s.Pool.BodyTimeout = time.Hour }, enginetest.CRLF("PUT / HTTP/1.1", "Host: h", "Content-Length: 100"))
 		br := c.head(c.node)
 		c.also.Go(func() {
 			for range 10 {
@@ -173,7 +162,7 @@ func TestARequestBodyThatItsNodeHoldsBackIsNotTooSlow(t *testing.T) {
 			<-time.After(5 * time.Second) // together beyond the grace
 			io.ReadFull(br, make([]byte, 10))
 		}
-		io.WriteString(c.node, crlf("HTTP/1.1 204 No Content"))
+		io.WriteString(c.node, enginetest.CRLF("HTTP/1.1 204 No Content"))
 		c.head(c.client)
 		if <-c.ended; c.fault != roost.NoFault {
 			t.Errorf("%v, %v", c.fault, c.err)
@@ -184,11 +173,11 @@ func TestARequestBodyThatItsNodeHoldsBackIsNotTooSlow(t *testing.T) {
 
 func TestAReaderThatDripsIsTooSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newTalk(t, nil, crlf("GET / HTTP/1.1", "Host: h"))
+		c := newTalk(t, nil, enginetest.CRLF("GET / HTTP/1.1", "Host: h"))
 		c.head(c.node)
 		began := time.Now()
 		c.also.Go(func() {
-			io.WriteString(c.node, crlf("HTTP/1.1 200 OK", "Content-Length: 100000")+strings.Repeat(".", 10_000))
+			io.WriteString(c.node, enginetest.CRLF("HTTP/1.1 200 OK", "Content-Length: 100000")+strings.Repeat(".", 10_000))
 		})
 		c.also.Go(func() {
 			for b := make([]byte, 1); ; <-time.After(time.Second) {
@@ -207,11 +196,11 @@ func TestAReaderThatDripsIsTooSlow(t *testing.T) {
 
 func TestAReaderThatIsSlowButKeepsTheRateGetsItsAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newTalk(t, nil, crlf("GET / HTTP/1.1", "Host: h"))
+		c := newTalk(t, nil, enginetest.CRLF("GET / HTTP/1.1", "Host: h"))
 		c.head(c.node)
 		const body = 20_000 // 80 s, in writes that each take longer than the timeout
 		c.also.Go(func() {
-			io.WriteString(c.node, crlf("HTTP/1.1 200 OK", "Content-Length: 20000")+strings.Repeat(".", body))
+			io.WriteString(c.node, enginetest.CRLF("HTTP/1.1 200 OK", "Content-Length: 20000")+strings.Repeat(".", body))
 		})
 		br := c.head(c.client)
 		got := int64(0)
@@ -231,9 +220,9 @@ func TestAReaderThatIsSlowButKeepsTheRateGetsItsAnswer(t *testing.T) {
 
 func TestEventsMayBeRare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newTalk(t, func(s *setup) { s.p.BodyTimeout = time.Hour }, crlf("GET / HTTP/1.1", "Host: h"))
+		c := newTalk(t, func(s *enginetest.Setup) { s.Pool.BodyTimeout = time.Hour }, enginetest.CRLF("GET / HTTP/1.1", "Host: h"))
 		c.head(c.node)
-		c.also.Go(func() { io.WriteString(c.node, crlf("HTTP/1.1 200 OK", "Transfer-Encoding: chunked")) })
+		c.also.Go(func() { io.WriteString(c.node, enginetest.CRLF("HTTP/1.1 200 OK", "Transfer-Encoding: chunked")) })
 		br := c.head(c.client)
 		event := []byte("1\r\n.\r\n")
 		for range 20 {
@@ -246,37 +235,6 @@ func TestEventsMayBeRare(t *testing.T) {
 		}
 		c.close()
 	})
-}
-
-func TestABodyThatIsTooSlowIsAnsweredPrecisely(t *testing.T) {
-	n := node(t, func(w http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) })
-	p := start(t, func(s *setup) { s.l.MinBodyRate, s.l.BodyTimeout = 1<<20, 100*time.Millisecond }, n)
-	conn, br := p.send(crlf("PUT / HTTP/1.1", "Host: h", "Content-Length: 100000"))
-	go drip(conn, strings.Repeat(".", 1000), 20*time.Millisecond)
-	res, body := readAnswer(t, br, "PUT")
-	if r := p.wait(1); res.StatusCode != 408 || !strings.Contains(body, "body_too_slow") || r.Fault != roost.FaultClientSlow || r.Reason != "body_too_slow" {
-		t.Errorf("%d %q, %+v", res.StatusCode, body, r)
-	}
-}
-
-func TestAClientThatResetsWhileTheNodeIsSilentIsGone(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("elsewhere it is seen when something is written to the client")
-	}
-	asked := make(chan struct{})
-	stuck := rawNode(t, func(c net.Conn, _ int) {
-		http.ReadRequest(bufio.NewReader(c))
-		close(asked)
-		io.Copy(io.Discard, c)
-	})
-	p := start(t, nil, stuck)
-	conn, _ := p.send(crlf("GET / HTTP/1.1", "Host: h"))
-	<-asked
-	conn.SetLinger(0)
-	conn.Close()
-	if r := p.wait(1); r.Fault != roost.FaultClientGone || r.Reason != "client_gone" || r.Nanos > int64(5*look) {
-		t.Errorf("record %+v", r)
-	}
 }
 
 func TestAClientThatOnlyEndedItsSideIsNotGone(t *testing.T) {
@@ -302,4 +260,39 @@ func TestAClientThatOnlyEndedItsSideIsNotGone(t *testing.T) {
 	if c := (&conn{nc: nc}); c.gone() {
 		t.Error("gone")
 	}
+}
+
+// While both sides stream, the silence of one is no fault, nor is the slowness of the request; only the silence of both
+// is. The clock is the bubble's, the connections are in memory.
+func TestSilenceOfOneSideOfAStreamIsNoFault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = grace
+		c := newTalk(t, func(s *enginetest.Setup) { s.Pool.BodyTimeout = limit }, enginetest.CRLF("POST / HTTP/1.1", "Host: h", "Transfer-Encoding: chunked"))
+		br := c.head(c.node)
+		io.WriteString(c.node, enginetest.CRLF("HTTP/1.1 200 OK", "Transfer-Encoding: chunked"))
+		from := c.head(c.client)
+		chunk := []byte("1\r\n.\r\n")
+		pass := func(to io.Writer, from io.Reader) {
+			t.Helper()
+			go to.Write(chunk)
+			got := make([]byte, len(chunk))
+			if _, err := io.ReadFull(from, got); err != nil || !bytes.Equal(got, chunk) {
+				t.Fatalf("%q, %v", got, err)
+			}
+		}
+		for range 10 { // for five times the limit, only the node
+			<-time.After(limit / 2)
+			pass(c.node, from)
+		}
+		for range 10 { // and then only the client
+			<-time.After(limit / 2)
+			pass(c.client, br)
+		}
+		quiet := time.Now()
+		<-c.ended
+		if waited := time.Since(quiet); c.fault == roost.NoFault || waited < limit || waited > 2*limit {
+			t.Errorf("%v after %v", c.fault, waited)
+		}
+		c.close()
+	})
 }

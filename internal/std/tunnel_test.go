@@ -1,149 +1,44 @@
 package std
 
 import (
-	"bufio"
-	"context"
-	"crypto/tls"
 	"io"
 	"net"
-	"net/http"
-	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
-
-	"github.com/coder/websocket"
 )
 
-func TestWebSocketsPassThrough(t *testing.T) {
-	n := node(t, func(w http.ResponseWriter, r *http.Request) {
-		c, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"chat"}})
-		if err != nil {
-			return
+func TestATunnelThatWasSilentStillHasTimeAfterOneSideEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := New(Options{})
+		var to, from wire
+		node, nodeFar := net.Pipe()
+		client, clientFar := net.Pipe()
+		from.open(node, &e.buffers)
+		to.open(client, &e.buffers)
+		tun := &tunnel{half: time.Minute}
+		done := make(chan error, 1)
+		var count atomic.Int64
+		go func() { done <- tun.pour(e, &to, &from, &count) }()
+		<-time.After(time.Hour) // of the bubble's clock
+		tun.ended.Store(time.Now().UnixNano())
+		node.SetReadDeadline(unknown)
+		<-time.After(59 * time.Second)
+		go nodeFar.Write([]byte("the last word"))
+		b := make([]byte, 13)
+		if _, err := io.ReadFull(clientFar, b); err != nil || string(b) != "the last word" {
+			t.Errorf("%q, %v", b, err)
 		}
-		defer c.CloseNow()
-		c.SetReadLimit(1 << 20)
-		for {
-			kind, b, err := c.Read(r.Context())
-			if err != nil {
-				return
-			}
-			if err = c.Write(r.Context(), kind, b); err != nil {
-				return
-			}
+		said := time.Now()
+		if err := <-done; !isTimeout(err) || time.Since(said) != time.Minute {
+			t.Errorf("ended with %v after %v", err, time.Since(said))
 		}
 	})
-	cert := testCert(t)
-	for _, secure := range []bool{false, true} {
-		p := start(t, func(s *setup) {
-			if secure {
-				s.tls = &tls.Config{Certificates: []tls.Certificate{cert}}
-			}
-		}, n)
-		url, hc := "ws://"+p.addr+"/chat", client(t)
-		if secure {
-			url = "wss://" + p.addr + "/chat"
-			hc.Transport.(*http.Transport).TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		c, _, err := websocket.Dial(ctx, url, &websocket.DialOptions{Subprotocols: []string{"chat"}, HTTPClient: hc})
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.SetReadLimit(1 << 20)
-		live := p.snap.Load().Pools[0].Nodes[0].Live
-		for _, size := range []int{0, 1, 200, 70_000, 500_000} {
-			want := strings.Repeat("w", size)
-			if err := c.Write(ctx, websocket.MessageText, []byte(want)); err != nil {
-				t.Fatal(err)
-			}
-			if _, got, err := c.Read(ctx); err != nil || string(got) != want {
-				t.Fatalf("%d bytes: got %d, %v", size, len(got), err)
-			}
-			if live.InFlight.Load() != 0 || live.Conns.Load() != 1 {
-				t.Errorf("in flight %d, connections %d", live.InFlight.Load(), live.Conns.Load())
-			}
-		}
-		c.Close(websocket.StatusNormalClosure, "")
-		if r := p.wait(1); !r.Upgraded || r.Status != 101 || r.BytesIn < 570_000 || r.BytesOut < 570_000 || r.Target != "/chat" {
-			t.Errorf("record %+v", r)
-		}
-	}
 }
 
-const upgrade = "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-
-func TestBytesReadAheadOfATunnelAreNotLost(t *testing.T) {
-	n := rawNode(t, func(c net.Conn, _ int) {
-		br := bufio.NewReader(c)
-		http.ReadRequest(br)
-		io.WriteString(c, crlf("HTTP/1.1 101 Switching Protocols", "Connection: upgrade", "Upgrade: websocket")+"early")
-		io.Copy(c, br)
-	})
-	p := start(t, nil, n)
-	c, br := p.send(upgrade + "ahead") // in one segment with the request, before anything was agreed
-	res, err := http.ReadResponse(br, nil)
-	if err != nil || res.StatusCode != 101 || res.Header.Get("Upgrade") != "websocket" || res.Header.Get("Connection") != "Upgrade" {
-		t.Fatalf("%v, %v", res, err)
-	}
-	io.WriteString(c, " and behind")
-	c.CloseWrite()
-	if b, err := io.ReadAll(br); err != nil || string(b) != "earlyahead and behind" {
-		t.Errorf("%q, %v", b, err)
-	}
-}
-
-func TestATunnelsSidesEndOneByOne(t *testing.T) {
-	n := rawNode(t, func(c net.Conn, _ int) {
-		br := bufio.NewReader(c)
-		http.ReadRequest(br)
-		io.WriteString(c, crlf("HTTP/1.1 101 Switching Protocols", "Connection: upgrade", "Upgrade: websocket"))
-		b, _ := io.ReadAll(br) // until the client has ended its side
-		io.WriteString(c, "you said "+string(b))
-	})
-	p := start(t, nil, n)
-	c, br := p.send(upgrade)
-	http.ReadResponse(br, nil)
-	io.WriteString(c, "all")
-	c.CloseWrite()
-	if b, err := io.ReadAll(br); err != nil || string(b) != "you said all" {
-		t.Errorf("%q, %v", b, err)
-	}
-}
-
-func TestAHalfEndedTunnelDoesNotLastForEver(t *testing.T) {
-	n := rawNode(t, func(c net.Conn, _ int) {
-		http.ReadRequest(bufio.NewReader(c))
-		io.WriteString(c, crlf("HTTP/1.1 101 Switching Protocols", "Connection: upgrade", "Upgrade: websocket"))
-		c.(*net.TCPConn).CloseWrite()
-		io.Copy(io.Discard, c)
-	})
-	p := start(t, func(s *setup) { s.p.BodyTimeout = 30 * time.Millisecond }, n)
-	_, br := p.send(upgrade)
-	http.ReadResponse(br, nil)
-	io.Copy(io.Discard, br) // and then says nothing, without ending its side
-	if r := p.wait(1); !r.Upgraded {
-		t.Errorf("record %+v", r)
-	}
-}
-
-func TestARefusedUpgradeIsAnOrdinaryAnswer(t *testing.T) {
-	n := replies(t, crlf("HTTP/1.1 426 Upgrade Required", "Connection: upgrade", "Upgrade: websocket", "Content-Length: 2")+"no", false)
-	p := start(t, nil, n)
-	_, br := p.send(upgrade + upgrade)
-	for range 2 {
-		res, body := readAnswer(t, br, "GET")
-		if res.StatusCode != 426 || body != "no" || res.Header.Get("Upgrade") != "websocket" || res.Header.Get("Connection") != "Upgrade" {
-			t.Errorf("%d %q %v", res.StatusCode, body, res.Header)
-		}
-	}
-}
-
-func TestAnUpgradeToSomethingElseIsRefused(t *testing.T) {
-	n := replies(t, crlf("HTTP/1.1 101 Switching Protocols", "Connection: upgrade", "Upgrade: h2c"), false)
-	p := start(t, nil, n)
-	_, br := p.send(upgrade)
-	if res, body := readAnswer(t, br, "GET"); res.StatusCode != 502 || !strings.Contains(body, "node_protocol") {
-		t.Errorf("%d %q", res.StatusCode, body)
+func TestTunnelsOfACutNodeEndWithinASecond(t *testing.T) {
+	if worst := upkeepEvery + cutGrace + 2*upkeepEvery; worst >= time.Second {
+		t.Errorf("they end within %v", worst)
 	}
 }

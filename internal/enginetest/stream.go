@@ -1,4 +1,4 @@
-package std
+package enginetest
 
 import (
 	"bufio"
@@ -18,18 +18,18 @@ import (
 )
 
 // startRaw serves raw connections by the key, in the words of a configuration; host is what the route matches.
-func startRaw(t *testing.T, key, host string, change func(*setup), nodes ...string) *proxy {
+func (engine subject) startRaw(t *testing.T, key, host string, change func(*Setup), nodes ...string) *Proxy {
 	t.Helper()
 	k, err := route.ParseKey(key, route.Scope{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := start(t, func(s *setup) {
-		s.l.Protocol = roost.ServesTCP
+	p := engine.start(t, func(s *Setup) {
+		s.Listener.Protocol = roost.ServesTCP
 		if change != nil {
 			change(s)
 		}
-		s.edit = func(s *roost.Snapshot) {
+		s.Edit = func(s *roost.Snapshot) {
 			rt := &roost.Route{Name: "raw", PoolID: "pool", Keys: []roost.KeyProgram{k}, Match: roost.Match{Host: host}, OnMissing: roost.MissingReject}
 			s.Listeners[0].Routes, s.Listeners[0].Hello = []*roost.Route{rt}, route.NeedsHello(rt)
 		}
@@ -39,12 +39,12 @@ func startRaw(t *testing.T, key, host string, change func(*setup), nodes ...stri
 
 // echo is a node that sends back what it gets, and tells its own end after the client's.
 func echo(t *testing.T) string {
-	return rawNode(t, func(c net.Conn, _ int) { io.Copy(struct{ io.Writer }{c}, c) })
+	return RawNode(t, func(c net.Conn, _ int) { io.Copy(struct{ io.Writer }{c}, c) })
 }
 
-func TestBytesGoBothWaysUntilBothSidesEnd(t *testing.T) {
-	p := startRaw(t, "client_ip", "", nil, echo(t))
-	c := p.dial()
+func (engine subject) TestBytesGoBothWaysUntilBothSidesEnd(t *testing.T) {
+	p := engine.startRaw(t, "client_ip", "", nil, echo(t))
+	c := p.Dial()
 	for _, want := range []string{"hello", strings.Repeat("x", 300_000)} {
 		go io.WriteString(c, want)
 		got := make([]byte, len(want))
@@ -52,7 +52,7 @@ func TestBytesGoBothWaysUntilBothSidesEnd(t *testing.T) {
 			t.Fatalf("%d bytes, %v", len(got), err)
 		}
 	}
-	live := p.first.Pools[0].Nodes[0].Live
+	live := p.First.Pools[0].Nodes[0].Live
 	if live.Conns.Load() != 1 || live.InFlight.Load() != 0 {
 		t.Errorf("connections %d, in flight %d", live.Conns.Load(), live.InFlight.Load())
 	}
@@ -61,48 +61,48 @@ func TestBytesGoBothWaysUntilBothSidesEnd(t *testing.T) {
 	if b, err := io.ReadAll(c); err != nil || string(b) != "last words" {
 		t.Errorf("after the client's end: %q, %v", b, err)
 	}
-	r := p.wait(1)
+	r := p.Wait(1)
 	if r.Proto != "TCP" || r.BytesIn != 300_015 || r.BytesOut != 300_015 || r.Aborted || string(r.Key) != "127.0.0.1" || r.Node != "n1" || r.Route.Name != "raw" {
 		t.Errorf("record %+v", r)
 	}
 }
 
-func TestAServerMaySpeakFirst(t *testing.T) {
-	n := rawNode(t, func(c net.Conn, _ int) {
+func (engine subject) TestAServerMaySpeakFirst(t *testing.T) {
+	n := RawNode(t, func(c net.Conn, _ int) {
 		io.WriteString(c, "220 ready\r\n")
 		c.(*net.TCPConn).CloseWrite()
 		io.Copy(io.Discard, c)
 	})
-	p := startRaw(t, "client_ip", "", nil, n)
-	c := p.dial()
+	p := engine.startRaw(t, "client_ip", "", nil, n)
+	c := p.Dial()
 	if b, err := io.ReadAll(c); err != nil || string(b) != "220 ready\r\n" {
 		t.Errorf("%q, %v", b, err)
 	}
 	c.Close()
-	p.wait(1)
+	p.Wait(1)
 }
 
-func TestTLSPassesThroughByTheNameAskedFor(t *testing.T) {
-	cert := testCert(t)
-	n := rawNode(t, func(c net.Conn, _ int) {
+func (engine subject) TestTLSPassesThroughByTheNameAskedFor(t *testing.T) {
+	cert := Cert(t)
+	n := RawNode(t, func(c net.Conn, _ int) {
 		s := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}})
 		fmt.Fprintf(s, "for %s\n", sniOf(s))
 		s.Close()
 	})
-	p := startRaw(t, "sni", "*.example.com", nil, n)
-	c := tls.Client(p.dial(), &tls.Config{ServerName: "A.example.com", InsecureSkipVerify: true})
+	p := engine.startRaw(t, "sni", "*.example.com", nil, n)
+	c := tls.Client(p.Dial(), &tls.Config{ServerName: "A.example.com", InsecureSkipVerify: true})
 	if b, err := io.ReadAll(c); err != nil || string(b) != "for A.example.com\n" {
 		t.Errorf("%q, %v", b, err)
 	}
 	c.Close()
-	if r := p.wait(1); string(r.Key) != "a.example.com" || r.Host != "A.example.com" {
+	if r := p.Wait(1); string(r.Key) != "a.example.com" || r.Host != "A.example.com" {
 		t.Errorf("record %+v", r)
 	}
 	for i, conf := range []*tls.Config{{ServerName: "example.org"}, {InsecureSkipVerify: true}} {
-		if err := tls.Client(p.dial(), conf).Handshake(); err == nil {
+		if err := tls.Client(p.Dial(), conf).Handshake(); err == nil {
 			t.Errorf("%+v is served", conf)
 		}
-		if r := p.wait(i + 2); r.Reason != "no_route" || !r.Aborted {
+		if r := p.Wait(i + 2); r.Reason != "no_route" || !r.Aborted {
 			t.Errorf("record %+v", r)
 		}
 	}
@@ -115,29 +115,29 @@ func sniOf(c *tls.Conn) string {
 	return c.ConnectionState().ServerName
 }
 
-func TestTLSThatEndsHereGivesItsNameAndClearBytes(t *testing.T) {
-	cert := testCert(t)
-	p := startRaw(t, "sni", "", func(s *setup) { s.tls = &tls.Config{Certificates: []tls.Certificate{cert}} }, echo(t))
-	c := tls.Client(p.dial(), &tls.Config{ServerName: "a.example", InsecureSkipVerify: true})
+func (engine subject) TestTLSThatEndsHereGivesItsNameAndClearBytes(t *testing.T) {
+	cert := Cert(t)
+	p := engine.startRaw(t, "sni", "", func(s *Setup) { s.TLS = &tls.Config{Certificates: []tls.Certificate{cert}} }, echo(t))
+	c := tls.Client(p.Dial(), &tls.Config{ServerName: "a.example", InsecureSkipVerify: true})
 	io.WriteString(c, "hello")
 	c.CloseWrite()
 	if b, err := io.ReadAll(c); err != nil || string(b) != "hello" {
 		t.Errorf("%q, %v", b, err)
 	}
-	if r := p.wait(1); string(r.Key) != "a.example" || r.Host != "a.example" || r.BytesIn != 5 {
+	if r := p.Wait(1); string(r.Key) != "a.example" || r.Host != "a.example" || r.BytesIn != 5 {
 		t.Errorf("record %+v", r)
 	}
 }
 
-func TestKeysAreMadeOfFirstBytesHoweverTheyCome(t *testing.T) {
+func (engine subject) TestKeysAreMadeOfFirstBytesHoweverTheyCome(t *testing.T) {
 	for _, c := range []struct{ key, send, want string }{
 		{"bytes[1:4]", "0123456789", "123"},
 		{`bytes_until:\r\n`, "room 7\r\nhello", "room 7"},
 		{"{bytes[0:2]}-{bytes_until:!}", "ab cd!rest", "ab-ab cd"},
 	} {
-		p := startRaw(t, c.key, "", nil, echo(t))
+		p := engine.startRaw(t, c.key, "", nil, echo(t))
 		for i, step := range []int{1, len(c.send)} {
-			conn := p.dial()
+			conn := p.Dial()
 			for b := c.send; b != ""; b = b[min(step, len(b)):] {
 				io.WriteString(conn, b[:min(step, len(b))])
 			}
@@ -145,21 +145,21 @@ func TestKeysAreMadeOfFirstBytesHoweverTheyCome(t *testing.T) {
 			if b, err := io.ReadAll(conn); err != nil || string(b) != c.send {
 				t.Errorf("%s: %q came back, %v", c.key, b, err)
 			}
-			if r := p.wait(i + 1); string(r.Key) != c.want || r.BytesIn != int64(len(c.send)) {
+			if r := p.Wait(i + 1); string(r.Key) != c.want || r.BytesIn != int64(len(c.send)) {
 				t.Errorf("%s: record %+v", c.key, r)
 			}
 		}
 	}
 }
 
-func TestWhatCannotBePlacedIsClosedWithAReason(t *testing.T) {
-	short := func(s *setup) { s.l.HeadTimeout = 50 * time.Millisecond }
+func (engine subject) TestWhatCannotBePlacedIsClosedWithAReason(t *testing.T) {
+	short := func(s *Setup) { s.Listener.HeadTimeout = 50 * time.Millisecond }
 	dead, _ := net.Listen("tcp", "127.0.0.1:0")
 	dead.Close()
 	for _, c := range []struct {
 		key, host, send string
 		half            bool
-		change          func(*setup)
+		change          func(*Setup)
 		node            string
 		reason          string
 	}{
@@ -176,23 +176,23 @@ func TestWhatCannotBePlacedIsClosedWithAReason(t *testing.T) {
 		if c.node == "" {
 			c.node = echo(t)
 		}
-		p := startRaw(t, c.key, c.host, c.change, c.node)
-		conn, br := p.send(c.send)
+		p := engine.startRaw(t, c.key, c.host, c.change, c.node)
+		conn, br := p.Send(c.send)
 		if c.half {
 			conn.CloseWrite()
 		}
 		if b, _ := io.ReadAll(br); len(b) > 0 {
 			t.Errorf("%s: %q came", c.reason, b)
 		}
-		if r := p.wait(1); r.Reason != c.reason || r.Proto != "TCP" || r.Status != 0 {
+		if r := p.Wait(1); r.Reason != c.reason || r.Proto != "TCP" || r.Status != 0 {
 			t.Errorf("%s of %q: %+v", c.key, c.send, r)
 		}
 	}
 	// Who connects and leaves without a word asked for nothing.
-	p := startRaw(t, "bytes[0:8]", "", nil, echo(t))
-	p.dial().Close()
-	io.WriteString(p.dial(), "")
-	_, br := p.send("12345678")
+	p := engine.startRaw(t, "bytes[0:8]", "", nil, echo(t))
+	p.Dial().Close()
+	io.WriteString(p.Dial(), "")
+	_, br := p.Send("12345678")
 	br.ReadByte()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -201,28 +201,28 @@ func TestWhatCannotBePlacedIsClosedWithAReason(t *testing.T) {
 	}
 }
 
-func TestADeadNodeIsLeftForTheNextAndNothingIsLost(t *testing.T) {
+func (engine subject) TestADeadNodeIsLeftForTheNextAndNothingIsLost(t *testing.T) {
 	dead, _ := net.Listen("tcp", "127.0.0.1:0")
 	dead.Close()
-	p := startRaw(t, "bytes[0:4]", "", nil, dead.Addr().String(), echo(t))
-	c, br := p.send("key and more")
+	p := engine.startRaw(t, "bytes[0:4]", "", nil, dead.Addr().String(), echo(t))
+	c, br := p.Send("key and more")
 	c.CloseWrite()
 	if b, err := io.ReadAll(br); err != nil || string(b) != "key and more" {
 		t.Errorf("%q, %v", b, err)
 	}
-	if r := p.wait(1); r.Node != "n2" || r.Tries != 2 || r.Reason != "" || r.Aborted {
+	if r := p.Wait(1); r.Node != "n2" || r.Tries != 2 || r.Reason != "" || r.Aborted {
 		t.Errorf("record %+v", r)
 	}
-	if l := p.first.Pools[0].Nodes[0].Live; l.ConnectFail.Load() != 1 || l.HoldUntil.Load() == 0 {
+	if l := p.First.Pools[0].Nodes[0].Live; l.ConnectFail.Load() != 1 || l.HoldUntil.Load() == 0 {
 		t.Error("the node is not on hold")
 	}
-	if l := p.first.Pools[0].Nodes[1].Live; l.Requests.Load() != 1 {
+	if l := p.First.Pools[0].Nodes[1].Live; l.Requests.Load() != 1 {
 		t.Errorf("%d attempts tallied", l.Requests.Load())
 	}
 }
 
-func TestANodeThatBreaksOffResetsNobodysOtherConnection(t *testing.T) {
-	n := rawNode(t, func(c net.Conn, n int) {
+func (engine subject) TestANodeThatBreaksOffResetsNobodysOtherConnection(t *testing.T) {
+	n := RawNode(t, func(c net.Conn, n int) {
 		if n == 1 {
 			io.ReadFull(c, make([]byte, 4))
 			c.(*net.TCPConn).SetLinger(0)
@@ -230,16 +230,16 @@ func TestANodeThatBreaksOffResetsNobodysOtherConnection(t *testing.T) {
 		}
 		io.Copy(struct{ io.Writer }{c}, c)
 	})
-	p := startRaw(t, "client_ip", "", nil, n)
-	first, br := p.send("boom")
+	p := engine.startRaw(t, "client_ip", "", nil, n)
+	first, br := p.Send("boom")
 	if _, err := br.ReadByte(); err == nil {
 		t.Error("a byte came")
 	}
 	first.Close()
-	if r := p.wait(1); !r.Aborted || r.Tries != 1 {
+	if r := p.Wait(1); !r.Aborted || r.Tries != 1 {
 		t.Errorf("record %+v", r)
 	}
-	second, br2 := p.send("ok")
+	second, br2 := p.Send("ok")
 	second.CloseWrite()
 	if b, err := io.ReadAll(br2); err != nil || string(b) != "ok" {
 		t.Errorf("%q, %v", b, err)
@@ -247,13 +247,13 @@ func TestANodeThatBreaksOffResetsNobodysOtherConnection(t *testing.T) {
 }
 
 // trusting makes a listener take PROXY headers from the loopback network.
-func trusting(s *setup) {
-	s.l.ProxyProtocol, s.l.Trust = true, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+func trusting(s *Setup) {
+	s.Listener.ProxyProtocol, s.Listener.Trust = true, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 }
 
-func TestAProxyHeaderTellsOfTheClientAndGoesOn(t *testing.T) {
+func (engine subject) TestAProxyHeaderTellsOfTheClientAndGoesOn(t *testing.T) {
 	heads := make(chan proxyproto.Header, 1)
-	n := rawNode(t, func(c net.Conn, _ int) {
+	n := RawNode(t, func(c net.Conn, _ int) {
 		b := make([]byte, 4096)
 		for have := 0; ; {
 			m, err := c.Read(b[have:])
@@ -279,9 +279,9 @@ func TestAProxyHeaderTellsOfTheClientAndGoesOn(t *testing.T) {
 		if version == 0 {
 			continue
 		}
-		p := startRaw(t, "{proxy_tlv:aws}@{client_ip}", "", func(s *setup) { trusting(s); s.p.SendProxy = version }, n)
+		p := engine.startRaw(t, "{proxy_tlv:aws}@{client_ip}", "", func(s *Setup) { trusting(s); s.Pool.SendProxy = version }, n)
 		b := append(proxyproto.AppendV2(nil, &in), "hello"...)
-		c := p.dial()
+		c := p.Dial()
 		for i := range b { // in pieces of one byte
 			c.Write(b[i : i+1])
 		}
@@ -292,72 +292,72 @@ func TestAProxyHeaderTellsOfTheClientAndGoesOn(t *testing.T) {
 		if h := <-heads; h.Version != version || h.Src != in.Src || h.Dst != in.Dst || version == 2 && h.TLVs != in.TLVs {
 			t.Errorf("the node got %+v", h)
 		}
-		if r := p.wait(1); string(r.Key) != "\x01vpce@192.0.2.7" || r.Client.String() != "192.0.2.7" || r.BytesIn != 5 {
+		if r := p.Wait(1); string(r.Key) != "\x01vpce@192.0.2.7" || r.Client.String() != "192.0.2.7" || r.BytesIn != 5 {
 			t.Errorf("record %+v", r)
 		}
 		// A health check of the proxy itself.
-		p = startRaw(t, "client_ip", "", func(s *setup) { trusting(s); s.p.SendProxy = version }, n)
-		c, br := p.send(string(proxyproto.AppendV2(nil, &proxyproto.Header{Local: true})))
+		p = engine.startRaw(t, "client_ip", "", func(s *Setup) { trusting(s); s.Pool.SendProxy = version }, n)
+		c, br := p.Send(string(proxyproto.AppendV2(nil, &proxyproto.Header{Local: true})))
 		c.CloseWrite()
 		io.ReadAll(br)
-		if h := <-heads; h.Src.Addr() != loopback || h.Dst.String() != p.addr {
+		if h := <-heads; h.Src.Addr() != loopback || h.Dst.String() != p.Addr {
 			t.Errorf("the node got %+v", h)
 		}
 	}
 }
 
-func TestProxyHeadersAreTakenFromTrustedNetworksAlone(t *testing.T) {
+func (engine subject) TestProxyHeadersAreTakenFromTrustedNetworksAlone(t *testing.T) {
 	const ask = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
-	n := node(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Header.Get("X-Forwarded-For")) })
+	n := Node(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Header.Get("X-Forwarded-For")) })
 	for _, c := range []struct {
 		head   string
-		change func(*setup)
+		change func(*Setup)
 		want   string // the client that the node hears of, or
 		reason string
 	}{
 		{"PROXY TCP4 192.0.2.7 198.51.100.1 4242 80\r\n", trusting, "192.0.2.7", ""},
 		{"PROXY UNKNOWN\r\n", trusting, "127.0.0.1", ""},
-		{"PROXY TCP4 192.0.2.7 198.51.100.1 4242 80\r\n", func(s *setup) { s.l.ProxyProtocol = true }, "", "proxy_untrusted"},
+		{"PROXY TCP4 192.0.2.7 198.51.100.1 4242 80\r\n", func(s *Setup) { s.Listener.ProxyProtocol = true }, "", "proxy_untrusted"},
 		{"PROXY TCP4 192.0.2.7\r\n", trusting, "", "proxy_invalid"},
 		{"", trusting, "", "proxy_invalid"},
 	} {
-		p := start(t, c.change, n)
-		_, br := p.send(c.head + ask)
+		p := engine.start(t, c.change, n)
+		_, br := p.Send(c.head + ask)
 		if c.reason != "" {
 			if b, _ := io.ReadAll(br); len(b) > 0 {
 				t.Errorf("%q: %q came", c.head, b)
 			}
-			if r := p.wait(1); r.Reason != c.reason {
+			if r := p.Wait(1); r.Reason != c.reason {
 				t.Errorf("%q: %+v", c.head, r)
 			}
 			continue
 		}
-		if _, got := readAnswer(t, br, "GET"); got != c.want {
+		if _, got := ReadAnswer(t, br, "GET"); got != c.want {
 			t.Errorf("%q: the node heard of %q", c.head, got)
 		}
 	}
 }
 
-func TestAProxyHeaderStandsInFrontOfTLS(t *testing.T) {
-	cert := testCert(t)
-	p := startRaw(t, "client_ip", "", func(s *setup) {
+func (engine subject) TestAProxyHeaderStandsInFrontOfTLS(t *testing.T) {
+	cert := Cert(t)
+	p := engine.startRaw(t, "client_ip", "", func(s *Setup) {
 		trusting(s)
-		s.tls = &tls.Config{Certificates: []tls.Certificate{cert}}
+		s.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
 	}, echo(t))
-	raw, _ := p.send("PROXY TCP4 192.0.2.7 198.51.100.1 4242 80\r\n")
+	raw, _ := p.Send("PROXY TCP4 192.0.2.7 198.51.100.1 4242 80\r\n")
 	c := tls.Client(raw, &tls.Config{InsecureSkipVerify: true})
 	io.WriteString(c, "hello")
 	c.CloseWrite()
 	if b, err := io.ReadAll(c); err != nil || string(b) != "hello" {
 		t.Errorf("%q, %v", b, err)
 	}
-	if r := p.wait(1); string(r.Key) != "192.0.2.7" {
+	if r := p.Wait(1); string(r.Key) != "192.0.2.7" {
 		t.Errorf("record %+v", r)
 	}
 }
 
-func TestHTTPNodesHearOfEachClientOnItsOwnConnection(t *testing.T) {
-	n := rawNode(t, func(c net.Conn, conn int) {
+func (engine subject) TestHTTPNodesHearOfEachClientOnItsOwnConnection(t *testing.T) {
+	n := RawNode(t, func(c net.Conn, conn int) {
 		br := bufio.NewReader(c)
 		head, _ := br.ReadString('\n')
 		for {
@@ -368,26 +368,26 @@ func TestHTTPNodesHearOfEachClientOnItsOwnConnection(t *testing.T) {
 			fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 		}
 	})
-	p := start(t, func(s *setup) { s.p.SendProxy = 1 }, n)
-	c, br := p.send("")
+	p := engine.start(t, func(s *Setup) { s.Pool.SendProxy = 1 }, n)
+	c, br := p.Send("")
 	for i := range 2 {
 		io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-		want := fmt.Sprintf("%d: PROXY TCP4 127.0.0.1 127.0.0.1 %d %s\r\n", i+1, c.LocalAddr().(*net.TCPAddr).Port, p.addr[strings.LastIndexByte(p.addr, ':')+1:])
-		if _, got := readAnswer(t, br, "GET"); got != want {
+		want := fmt.Sprintf("%d: PROXY TCP4 127.0.0.1 127.0.0.1 %d %s\r\n", i+1, c.LocalAddr().(*net.TCPAddr).Port, p.Addr[strings.LastIndexByte(p.Addr, ':')+1:])
+		if _, got := ReadAnswer(t, br, "GET"); got != want {
 			t.Errorf("the node got %q, want %q", got, want)
 		}
 	}
 }
 
-func TestRawConnectionsBeyondTheLimitAreClosed(t *testing.T) {
-	p := startRaw(t, "client_ip", "", func(s *setup) { s.l.MaxConns = 1 }, echo(t))
-	first, br := p.send("x")
+func (engine subject) TestRawConnectionsBeyondTheLimitAreClosed(t *testing.T) {
+	p := engine.startRaw(t, "client_ip", "", func(s *Setup) { s.Listener.MaxConns = 1 }, echo(t))
+	first, br := p.Send("x")
 	br.ReadByte()
-	_, br2 := p.send("y")
+	_, br2 := p.Send("y")
 	if b, _ := io.ReadAll(br2); len(b) > 0 {
 		t.Errorf("%q came", b)
 	}
-	if r := p.wait(1); r.Reason != "too_many_connections" {
+	if r := p.Wait(1); r.Reason != "too_many_connections" {
 		t.Errorf("record %+v", r)
 	}
 	first.CloseWrite()
@@ -396,29 +396,29 @@ func TestRawConnectionsBeyondTheLimitAreClosed(t *testing.T) {
 	}
 }
 
-func TestRawConnectionsToACutNodeEnd(t *testing.T) {
-	p := startRaw(t, "client_ip", "", nil, echo(t))
-	_, br := p.send("x")
+func (engine subject) TestRawConnectionsToACutNodeEnd(t *testing.T) {
+	p := engine.startRaw(t, "client_ip", "", nil, echo(t))
+	_, br := p.Send("x")
 	br.ReadByte()
-	s := *p.first
-	s.Pools = []roost.PoolView{p.first.Pools[0]}
-	s.Pools[0].Nodes = []roost.NodeView{p.first.Pools[0].Nodes[0]}
+	s := *p.First
+	s.Pools = []roost.PoolView{p.First.Pools[0]}
+	s.Pools[0].Nodes = []roost.NodeView{p.First.Pools[0].Nodes[0]}
 	s.Pools[0].Nodes[0].Cut = true
-	p.snap.Store(&s)
+	p.Snap.Store(&s)
 	if _, err := br.ReadByte(); err != io.EOF {
 		t.Errorf("%v", err)
 	}
-	if r := p.wait(1); !r.Aborted || r.Cause == "" || r.Reason != "" {
+	if r := p.Wait(1); !r.Aborted || r.Cause == "" || r.Reason != "" {
 		t.Errorf("record %+v", r)
 	}
 }
 
-func TestARetiredListenerLetsRawConnectionsLiveAndEndsThoseThatSaidNothing(t *testing.T) {
-	p := startRaw(t, "bytes[0:1]", "", nil, echo(t))
-	c, br := p.send("x")
+func (engine subject) TestARetiredListenerLetsRawConnectionsLiveAndEndsThoseThatSaidNothing(t *testing.T) {
+	p := engine.startRaw(t, "bytes[0:1]", "", nil, echo(t))
+	c, br := p.Send("x")
 	br.ReadByte()
-	silent := p.dial()
-	p.e.Retire(0)
+	silent := p.Dial()
+	p.E.Retire(0)
 	if b, err := io.ReadAll(silent); len(b) > 0 || err != nil {
 		t.Errorf("%q, %v", b, err)
 	}
