@@ -75,6 +75,21 @@ func text(b []byte) int {
 	return i
 }
 
+// target counts how many bytes at the beginning of b may stand in a request target: visible ASCII but '#'. It looks at eight
+// bytes at once, as text does.
+func target(b []byte) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	i := 0
+	for ; i+8 <= len(b); i += 8 {
+		x := binary.LittleEndian.Uint64(b[i:])
+		del, hash := x^ones*0x7f, x^ones*'#'
+		if other := ((x-ones*'!')&^x | (del-ones)&^del | (hash-ones)&^hash | x) & highs; other != 0 {
+			return i + bits.TrailingZeros64(other)/8
+		}
+	}
+	return i + span(b[i:], isTarget)
+}
+
 func isText(c byte) bool { return c >= ' ' && c != 0x7f || c == '\t' }
 
 // equalFold tells whether b is s in any case. s is in lower case and made of letters, digits and "-:/"; b holds no control

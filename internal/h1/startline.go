@@ -64,7 +64,7 @@ func methodOf(b []byte) Method {
 
 // target reads the request target and the space behind it.
 func (p *Parser) target(b []byte, h *Head) (ok bool, _ Reason) {
-	p.scan += span(b[p.scan:], isTarget)
+	p.scan += target(b[p.scan:])
 	if p.scan == len(b) {
 		return false, 0
 	}

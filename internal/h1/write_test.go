@@ -40,6 +40,31 @@ func TestLinesThatAreCopiedTogetherAreAsIfEachWereWritten(t *testing.T) {
 	}
 }
 
+func TestEightBytesAtOnceAreAsOneByOne(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(7, 8))
+	for range 20_000 {
+		b := make([]byte, rnd.IntN(40))
+		for i := range b {
+			b[i] = byte('!' + rnd.IntN('~'-'!'))
+		}
+		for range rnd.IntN(4) {
+			if len(b) > 0 {
+				b[rnd.IntN(len(b))] = byte(rnd.IntN(256))
+			}
+		}
+		if got, want := target(b), span(b, isTarget); got != want {
+			t.Fatalf("%q: a target of %d, not %d", b, got, want)
+		}
+		want := 0
+		for want < len(b) && isText(b[want]) {
+			want++
+		}
+		if got := text(b); got != want {
+			t.Fatalf("%q: a text of %d, not %d", b, got, want)
+		}
+	}
+}
+
 func TestAHeadKnowsWhichFieldsItHas(t *testing.T) {
 	for id := Other + 1; id <= RoostRelay; id++ {
 		var p Parser
