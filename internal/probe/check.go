@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +18,8 @@ import (
 	"unicode"
 
 	"roost"
+	"roost/internal/pki"
+	"roost/internal/proxyproto"
 )
 
 const (
@@ -24,6 +27,9 @@ const (
 	maxBody   = 64 << 10 // bytes of a response body that are read: a version fits many times
 	maxReason = 200      // bytes of a reason: one line of a log or a table
 )
+
+// handshake is what a probe does in TLS, in words.
+const handshake = "TLS handshake"
 
 // check makes one probe of t. Nil means well; an error says why not, in words for operators.
 //
@@ -36,18 +42,57 @@ func (p *Prober) check(ctx context.Context, t *roost.Target) error {
 	if err != nil {
 		return explain(ctx, t, "connect", err)
 	}
-	closed := make(chan struct{})
-	keep := context.AfterFunc(ctx, func() { c.Close(); close(closed) })
+	closed, socket := make(chan struct{}), c
+	keep := context.AfterFunc(ctx, func() { socket.Close(); close(closed) })
 	defer func() {
 		if !keep() {
 			<-closed
 		}
 		c.Close()
 	}()
+	if t.Settings.TLS != nil {
+		secure, err := p.secure(ctx, c, t)
+		if err != nil {
+			return explain(ctx, t, handshake, err)
+		}
+		c = secure
+	}
 	if t.Settings.Kind == roost.HealthTCP {
 		return nil
 	}
 	return p.get(ctx, c, t)
+}
+
+// secure shakes hands with the node, and trusts it as requests do. No session is resumed, so that a certificate that
+// expires is found out. Trap: in TLS 1.3 a node that refuses ours says so later, to a probe that asks it for something.
+func (p *Prober) secure(ctx context.Context, c net.Conn, t *roost.Target) (net.Conn, error) {
+	conf, err := p.trust(t.Settings.TLS)
+	if err != nil {
+		return nil, err
+	}
+	protocol := ""
+	if t.Settings.Kind == roost.HealthHTTP {
+		protocol = "http/1.1"
+	}
+	secure := tls.Client(c, pki.ForNode(conf, t.Addr, protocol))
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	return secure, nil
+}
+
+// trust is what targets of one pool have in common, made once.
+func (p *Prober) trust(t *roost.NodeTLS) (*tls.Config, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if conf := p.trusts[t.ID]; conf != nil {
+		return conf, nil
+	}
+	conf, err := pki.NodeConfig(t)
+	if err == nil {
+		p.trusts[t.ID] = conf
+	}
+	return conf, err
 }
 
 // get asks for the path and judges the answer. It follows no redirect: where a node sends others says nothing about it.
@@ -153,7 +198,7 @@ func host(t *roost.Target) string {
 	return t.Addr
 }
 
-// dial connects to t's host:port or unix:/path. Names are resolved each time: a node by name may move.
+// dial connects to t's host:port or unix:/path, and begins with a PROXY header where the node wants one. Names are resolved each time: a node by name may move.
 func dial(ctx context.Context, t *roost.Target) (net.Conn, error) {
 	network, addr := "tcp", t.Addr
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
@@ -163,7 +208,20 @@ func dial(ctx context.Context, t *roost.Target) (net.Conn, error) {
 	if !t.Settings.AllowLinkLocal {
 		d.Control = refuse
 	}
-	return d.DialContext(ctx, network, addr)
+	c, err := d.DialContext(ctx, network, addr)
+	if err != nil || t.Settings.SendProxy == 0 {
+		return c, err
+	}
+	self := proxyproto.Header{Local: true}
+	header := proxyproto.AppendV1(nil, &self)
+	if t.Settings.SendProxy == 2 {
+		header = proxyproto.AppendV2(nil, &self)
+	}
+	if _, err := c.Write(header); err != nil { // into the empty buffer of a new connection, so that it never waits
+		c.Close()
+		return nil, err
+	}
+	return c, nil
 }
 
 // refuse keeps a dialer from forbidden addresses. It sees the address that a name resolved to, just before it is dialled.
@@ -206,6 +264,8 @@ func explain(ctx context.Context, t *roost.Target, what string, err error) error
 		return fmt.Errorf("%s: %w", what, errno)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.ErrClosedPipe):
 		return fmt.Errorf("%s: the node closed the connection", what)
+	case what == handshake:
+		return pki.Explain(err)
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }

@@ -8,6 +8,7 @@ package probe
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -63,6 +64,7 @@ type Prober struct {
 	mu      sync.Mutex // guards what follows
 	want    []roost.Target
 	watches map[id]*watch
+	trusts  map[roost.Digest]*tls.Config // by NodeTLS.ID; those of targets that are gone go with the next Set
 }
 
 type id struct {
@@ -82,7 +84,7 @@ type watch struct {
 // New makes a Prober without targets.
 func New(o Options) *Prober {
 	p := &Prober{report: o.Report, log: o.Log, userAgent: "roost-probe/" + o.Version, dial: dial,
-		places: make(chan struct{}, maxProbes), changed: make(chan struct{}, 1), watches: map[id]*watch{}}
+		places: make(chan struct{}, maxProbes), changed: make(chan struct{}, 1), watches: map[id]*watch{}, trusts: map[roost.Digest]*tls.Config{}}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
@@ -136,6 +138,7 @@ func (p *Prober) apply(ctx context.Context, watches *sync.WaitGroup) {
 	defer p.mu.Unlock()
 	old := p.watches
 	p.watches = make(map[id]*watch, len(p.want))
+	clear(p.trusts)
 	for _, t := range p.want {
 		k := id{t.Pool, t.Node}
 		if t.Settings.Kind == roost.HealthNone || p.watches[k] != nil {
