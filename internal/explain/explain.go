@@ -43,7 +43,7 @@ func Explain(snap *roost.Snapshot, q api.Request, live bool) (*api.Explanation, 
 	rt := route.Match(lv, r)
 	if rt == nil {
 		a.Why = "no_route"
-		a.Notes = append(a.Notes, "no route matches; the answer is 404 no_route")
+		a.Notes = append(a.Notes, "no route matches; "+outcome(lv, 404, "no_route"))
 		return a, nil
 	}
 	p := still(&snap.Pools[rt.Pool])
@@ -52,15 +52,26 @@ func Explain(snap *roost.Snapshot, q api.Request, live bool) (*api.Explanation, 
 	now := time.Now()
 	key, ok := route.Extract(rt, r, make([]byte, 0, 256), now.Unix())
 	a.Key, a.HasKey = string(key), ok
+	if !ok && route.Short(rt, r, nil, now.Unix()) {
+		a.Notes = append(a.Notes, "the key is made of the connection's first bytes, which are not known here")
+	}
 	if ok {
 		a.KeyProgram, a.Unverified = program(rt, r, string(key), now.Unix())
 	} else if rt.OnMissing == roost.MissingReject {
 		a.Why = "key_missing"
-		a.Notes = append(a.Notes, "the request has no key; the answer is 400 key_missing")
+		a.Notes = append(a.Notes, "the request has no key; "+outcome(lv, 400, "key_missing"))
 		return a, nil
 	}
 	choose(a, p, key, now.UnixNano())
 	return a, nil
+}
+
+// outcome says what becomes of a request that is refused.
+func outcome(lv *roost.ListenerView, status int, code string) string {
+	if lv.Settings.Protocol == roost.ServesTCP {
+		return "the connection is closed, as " + code
+	}
+	return fmt.Sprintf("the answer is %d %s", status, code)
 }
 
 func bad(format string, args ...any) error {
@@ -101,6 +112,13 @@ func view(lv *roost.ListenerView, q api.Request) (*roost.Request, error) {
 	}
 	if r.Method == "" {
 		r.Method = "GET"
+	}
+	if r.Scheme == "https" || lv.Settings.Protocol == roost.ServesTCP {
+		r.SNI = route.Hostname(r.Host)
+	}
+	if lv.Settings.Protocol == roost.ServesTCP {
+		r.Method, r.Host, r.Target = "", r.SNI, ""
+		return r, nil
 	}
 	if r.Target == "" {
 		r.Target = "/"

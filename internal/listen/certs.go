@@ -127,10 +127,11 @@ func (c *Certs) files() []string {
 }
 
 // TLS is the configuration of a listener that shows these certificates, now and after every change. A minVersion of 0
-// means TLS 1.2, which every client of the last decade speaks; cipher suites and curves are Go's choice. Keep the result
+// means TLS 1.2, which every client of the last decade speaks; cipher suites and curves are Go's choice. Of the protocols
+// (ALPN), best first, one is agreed on; without any, whatever the client offers is left to it. Keep the result
 // for the listener's life: sessions resume over reloads because the ticket keys, if no files hold them, are made and
 // rotated by crypto/tls, and live in it.
-func (c *Certs) TLS(minVersion uint16, auth roost.ClientAuth, http2 bool) *tls.Config {
+func (c *Certs) TLS(minVersion uint16, auth roost.ClientAuth, protocols []string) *tls.Config {
 	type inner struct {
 		of   *selection
 		conf *tls.Config
@@ -140,7 +141,7 @@ func (c *Certs) TLS(minVersion uint16, auth roost.ClientAuth, http2 bool) *tls.C
 		s := c.current.Load()
 		in := last.Load()
 		if in == nil || in.of != s { // two at once make it twice, alike
-			in = &inner{s, s.config(minVersion, auth, http2)}
+			in = &inner{s, s.config(minVersion, auth, protocols)}
 			last.Store(in)
 		}
 		return in.conf, nil
@@ -149,16 +150,13 @@ func (c *Certs) TLS(minVersion uint16, auth roost.ClientAuth, http2 bool) *tls.C
 
 // config is what handshakes go by while nothing changes. A session whose client was signed by an authority that is not in
 // it any more is not resumed, and its client is then refused as anybody else's.
-func (s *selection) config(minVersion uint16, auth roost.ClientAuth, http2 bool) *tls.Config {
+func (s *selection) config(minVersion uint16, auth roost.ClientAuth, protocols []string) *tls.Config {
 	conf := &tls.Config{
 		MinVersion:     cmp.Or(minVersion, tls.VersionTLS12),
-		NextProtos:     []string{"h2", "http/1.1"},
+		NextProtos:     protocols,
 		GetCertificate: s.choose,
 		ClientCAs:      s.authorities,
 		ClientAuth:     [...]tls.ClientAuthType{tls.NoClientCert, tls.VerifyClientCertIfGiven, tls.RequireAndVerifyClientCert}[auth],
-	}
-	if !http2 {
-		conf.NextProtos = conf.NextProtos[1:]
 	}
 	if len(s.tickets) > 0 {
 		conf.SetSessionTicketKeys(s.tickets)

@@ -190,7 +190,7 @@ func TestACertificateIsChosenBySNI(t *testing.T) {
 	first, firstSerial := issue(t, filepath.Join(dir, "1"), "default.example")
 	exact, exactSerial := issue(t, filepath.Join(dir, "2"), "a.example.com", "Upper.Example.COM")
 	wild, wildSerial := issue(t, filepath.Join(dir, "3"), "*.example.com")
-	address := serve(t, openCerts(t, newJournal(t), first, exact, wild).TLS(0, roost.ClientAuthOff, false))
+	address := serve(t, openCerts(t, newJournal(t), first, exact, wild).TLS(0, roost.ClientAuthOff, nil))
 	for name, want := range map[string]int64{
 		"default.example":   firstSerial,
 		"a.example.com":     exactSerial,
@@ -219,7 +219,7 @@ func TestOfTwoCertificatesForANameTheOneThatTheClientCanUseIsShown(t *testing.T)
 	rsaFile := roost.CertFile{Cert: filepath.Join(dir, "rsa.crt"), Key: filepath.Join(dir, "rsa.key")}
 	write(t, rsaFile.Cert, cert)
 	write(t, rsaFile.Key, keyPEM)
-	address := serve(t, openCerts(t, newJournal(t), ec, rsaFile).TLS(0, roost.ClientAuthOff, false))
+	address := serve(t, openCerts(t, newJournal(t), ec, rsaFile).TLS(0, roost.ClientAuthOff, nil))
 	if got := shown(t, address, "a.example"); got != ecSerial {
 		t.Errorf("a client that can use both sees %d, want the first, %d", got, ecSerial)
 	}
@@ -239,28 +239,28 @@ func TestProtocolsAndVersionsAreNegotiated(t *testing.T) {
 	file, _ := issue(t, t.TempDir(), "a.example")
 	c := openCerts(t, newJournal(t), file)
 	for _, x := range []struct {
-		http2 bool
-		offer []string
-		want  string
+		speaks, offer []string
+		want          string
 	}{
-		{true, []string{"h2", "http/1.1"}, "h2"},
-		{true, []string{"http/1.1"}, "http/1.1"},
-		{true, nil, ""},
-		{false, []string{"h2", "http/1.1"}, "http/1.1"},
+		{[]string{"h2", "http/1.1"}, []string{"h2", "http/1.1"}, "h2"},
+		{[]string{"h2", "http/1.1"}, []string{"http/1.1"}, "http/1.1"},
+		{[]string{"h2", "http/1.1"}, nil, ""},
+		{[]string{"http/1.1"}, []string{"h2", "http/1.1"}, "http/1.1"},
+		{nil, []string{"mqtt"}, ""},
 	} {
-		state, err := shake(serve(t, c.TLS(0, roost.ClientAuthOff, x.http2)), &tls.Config{NextProtos: x.offer})
+		state, err := shake(serve(t, c.TLS(0, roost.ClientAuthOff, x.speaks)), &tls.Config{NextProtos: x.offer})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if state.NegotiatedProtocol != x.want {
-			t.Errorf("http2 %v, offered %v: %q, want %q", x.http2, x.offer, state.NegotiatedProtocol, x.want)
+			t.Errorf("%v, offered %v: %q, want %q", x.speaks, x.offer, state.NegotiatedProtocol, x.want)
 		}
 	}
 	old := &tls.Config{MinVersion: tls.VersionTLS11, MaxVersion: tls.VersionTLS11}
-	if _, err := shake(serve(t, c.TLS(0, roost.ClientAuthOff, false)), old); err == nil {
+	if _, err := shake(serve(t, c.TLS(0, roost.ClientAuthOff, nil)), old); err == nil {
 		t.Error("TLS 1.1 was accepted without being asked for")
 	}
-	if _, err := shake(serve(t, c.TLS(tls.VersionTLS13, roost.ClientAuthOff, false)), &tls.Config{MaxVersion: tls.VersionTLS12}); err == nil {
+	if _, err := shake(serve(t, c.TLS(tls.VersionTLS13, roost.ClientAuthOff, nil)), &tls.Config{MaxVersion: tls.VersionTLS12}); err == nil {
 		t.Error("TLS 1.2 was accepted below a minimum of 1.3")
 	}
 }
@@ -310,7 +310,7 @@ func TestAnExpiredCertificateIsServedWithAWarning(t *testing.T) {
 	if line := j.wait("certificate has expired"); !strings.Contains(line, file.Cert) {
 		t.Errorf("the warning does not name the file: %s", line)
 	}
-	if got := shown(t, serve(t, c.TLS(0, roost.ClientAuthOff, false)), ""); got != serial {
+	if got := shown(t, serve(t, c.TLS(0, roost.ClientAuthOff, nil)), ""); got != serial {
 		t.Errorf("certificate %d, want %d", got, serial)
 	}
 	status := c.Status()
@@ -325,7 +325,7 @@ func TestReplacedCertificatesServeTheNextHandshake(t *testing.T) {
 	one, _ := issue(t, filepath.Join(dir, "1"), "a.example")
 	two, second := issue(t, filepath.Join(dir, "2"), "a.example")
 	c := openCerts(t, newJournal(t), one)
-	address := serve(t, c.TLS(0, roost.ClientAuthOff, false))
+	address := serve(t, c.TLS(0, roost.ClientAuthOff, nil))
 	if err := c.Replace(&roost.TLS{Certificates: []roost.CertFile{two}}); err != nil {
 		t.Fatal(err)
 	}

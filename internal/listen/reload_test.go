@@ -16,7 +16,7 @@ func TestAChangedCertificateIsServedAtOnce(t *testing.T) {
 	file, want := issue(t, dir, "a.example")
 	c := openCerts(t, j, file)
 	run(t, c)
-	address := serve(t, c.TLS(0, roost.ClientAuthOff, false))
+	address := serve(t, c.TLS(0, roost.ClientAuthOff, nil))
 	// The first change may be seen by the first look; the later ones must be noticed.
 	for range 3 {
 		if got := shown(t, address, "a.example"); got != want {
@@ -37,7 +37,7 @@ func TestABadNewFileLeavesTheOldCertificate(t *testing.T) {
 	j := newJournal(t)
 	c := openCerts(t, j, bad, other)
 	run(t, c)
-	address := serve(t, c.TLS(0, roost.ClientAuthOff, false))
+	address := serve(t, c.TLS(0, roost.ClientAuthOff, nil))
 	write(t, bad.Cert, []byte("half a certif"))
 	if line := j.wait("changed certificate cannot be used"); !strings.Contains(line, bad.Cert) {
 		t.Errorf("the log does not name the file: %s", line)
@@ -95,7 +95,7 @@ func TestOtherFilesAreWatchedOnceTheyReplaceTheFirst(t *testing.T) {
 	}
 	_, want := issue(t, filepath.Join(dir, "2"), "a.example")
 	j.wait("certificate reloaded")
-	if got := shown(t, serve(t, c.TLS(0, roost.ClientAuthOff, false)), "a.example"); got != want {
+	if got := shown(t, serve(t, c.TLS(0, roost.ClientAuthOff, nil)), "a.example"); got != want {
 		t.Errorf("certificate %d, want %d", got, want)
 	}
 }
@@ -108,7 +108,7 @@ func TestSessionsResumeAcrossAReload(t *testing.T) {
 			j := newJournal(t)
 			c := openCerts(t, j, file)
 			run(t, c)
-			address := serve(t, c.TLS(0, roost.ClientAuthOff, false))
+			address := serve(t, c.TLS(0, roost.ClientAuthOff, nil))
 			client := &tls.Config{ServerName: "a.example", MaxVersion: version, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
 			for i, resumed := range []bool{false, true, true} {
 				if i == 2 {

@@ -51,7 +51,7 @@ func (b *Balancer) prepareDoors(n *next, open func(string) (net.Listener, error)
 		} else {
 			d = &door{address: e.address, ln: newClosing(ln), secrecy: newSecrecy(), token: e.token}
 		}
-		s, err := d.secrecy.next(e.tls, false, b.log)
+		s, err := d.secrecy.next(e.tls, []string{"http/1.1"}, b.log)
 		if err != nil {
 			fail("admin.tls", fmt.Errorf("admin: %w", err))
 		}

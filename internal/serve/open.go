@@ -199,7 +199,7 @@ func (b *Balancer) prepare(cfg *roost.Config, open func(address string, n int, l
 			}
 			f = &front{id: l.ID, ln: newClosing(ln), secrecy: newSecrecy()}
 		}
-		s, err := f.secrecy.next(l.TLS, l.Settings.HTTP2, b.log)
+		s, err := f.secrecy.next(l.TLS, spoken(&l.Settings), b.log)
 		if err != nil {
 			fail("listeners."+l.Name+".tls", fmt.Errorf("listener %s: %w", l.Name, err))
 		}

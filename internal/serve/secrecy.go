@@ -21,7 +21,7 @@ type secrecy struct {
 // shown is what handshakes show under one configuration.
 type shown struct {
 	want   roost.TLS
-	http2  bool
+	speaks []string // protocols, as in ALPN
 	certs  *listen.Certs
 	conf   *tls.Config
 	forget func() // ends following the files of certs
@@ -53,13 +53,13 @@ func (s *secrecy) now() *shown {
 
 // next makes what is to be shown when want is configured, and changes nothing yet. Files that are shown already are not read
 // again; they follow changes by themselves.
-func (s *secrecy) next(want *roost.TLS, http2 bool, log *slog.Logger) (*shown, error) {
+func (s *secrecy) next(want *roost.TLS, speaks []string, log *slog.Logger) (*shown, error) {
 	if want == nil {
 		return nil, nil
 	}
-	n := &shown{want: *want, http2: http2}
+	n := &shown{want: *want, speaks: speaks}
 	if now := s.now(); now != nil && sameFiles(&now.want, want) {
-		if now.want.MinVersion == want.MinVersion && now.want.ClientAuth == want.ClientAuth && now.http2 == http2 {
+		if now.want.MinVersion == want.MinVersion && now.want.ClientAuth == want.ClientAuth && slices.Equal(now.speaks, speaks) {
 			return now, nil
 		}
 		n.certs, n.forget = now.certs, now.forget
@@ -69,8 +69,20 @@ func (s *secrecy) next(want *roost.TLS, http2 bool, log *slog.Logger) (*shown, e
 			return nil, err
 		}
 	}
-	n.conf = n.certs.TLS(want.MinVersion, want.ClientAuth, http2)
+	n.conf = n.certs.TLS(want.MinVersion, want.ClientAuth, speaks)
 	return n, nil
+}
+
+// spoken are the protocols that a listener's clients may choose from by ALPN. Of raw connections nobody knows what they are
+// to speak.
+func spoken(set *roost.ListenerSettings) []string {
+	switch {
+	case set.Protocol == roost.ServesTCP:
+		return nil
+	case set.HTTP2:
+		return []string{"h2", "http/1.1"}
+	}
+	return []string{"http/1.1"}
 }
 
 func sameFiles(a, b *roost.TLS) bool {
