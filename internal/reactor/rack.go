@@ -56,6 +56,7 @@ func (l *loop) idle(a *roost.Attempt, once bool) *conn {
 
 // settleIn makes a connection an idle one. The caller has seen the end of the answer, and nothing behind it.
 func (l *loop) settleIn(n *conn, live *roost.Live, set *roost.PoolSettings) {
+	l.forget(n) // a head that came in pieces: what is left of it would be taken for the next answer
 	r := n.rack
 	limit := (set.IdleConns + len(l.e.loops) - 1) / len(l.e.loops)
 	left := maxAge - time.Duration(l.mono-n.born)
