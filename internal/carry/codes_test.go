@@ -13,7 +13,7 @@ import (
 func TestCodesNamesEveryCodeThatAReplyIsWrittenWith(t *testing.T) {
 	codes := Codes()
 	found := 0
-	for _, dir := range []string{".", "../std"} {
+	for _, dir := range []string{".", "../std", "../reactor"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("no files in %s: %v", dir, err)
