@@ -193,10 +193,16 @@ func (l *loop) listen(f *front, fd int32) {
 	if e := l.k.listen(fd, token{index: int32(tokenListen - s.at)}); e != 0 {
 		l.e.o.Log.Error("cannot watch a listener", "listener", f.ln.Addr().String(), "error", e)
 		l.shut(s)
+		return
+	}
+	if f.leaving() { // it was dismissed before this loop knew of the socket
+		s.until = l.mono + int64(acceptGrace)
+		l.due(s.until)
 	}
 }
 
 func (l *loop) shut(s *sock) {
+	l.k.unwatch(s.fd) // another listener, or process, may hold the same socket: closing ours would leave it watched
 	l.k.close(s.fd)
 	l.socks[s.at] = nil
 	s.f.shut()
