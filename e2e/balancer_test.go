@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -38,7 +39,7 @@ func serveConfig(t testing.TB, listeners int, config string) *balancer {
 	t.Helper()
 	admin := freePort(t)
 	file := filepath.Join(t.TempDir(), "roost.yaml")
-	if err := os.WriteFile(file, []byte(strings.ReplaceAll(config, "ADMIN", admin)), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(withEngine(strings.ReplaceAll(config, "ADMIN", admin))), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return launch(t, listeners, admin, "-c", file)
@@ -63,7 +64,10 @@ func launchIn(t testing.TB, listeners int, state, admin string, args ...string) 
 
 func launchBinary(t testing.TB, bin string, listeners int, state, admin string, args ...string) *balancer {
 	t.Helper()
-	cmd := exec.Command(bin, append([]string{"serve"}, withEngine(t, args)...)...)
+	if args[0] != "-c" {
+		args = append([]string{"--engine", cmp.Or(engine(), "auto")}, args...)
+	}
+	cmd := exec.Command(bin, append([]string{"serve"}, args...)...)
 	cmd.Env = append(os.Environ(), "STATE_DIRECTORY="+state)
 	b := &balancer{child: start(t, cmd), addrs: map[string]string{}, admin: admin, state: state}
 	b.stderr.await(t, listeners, "msg=listening", func(line string) bool {
@@ -80,24 +84,15 @@ func launchBinary(t testing.TB, bin string, listeners int, state, admin string, 
 	return b
 }
 
-// withEngine makes a balancer use the engine that the environment variable ROOST_ENGINE names; without one it uses its default.
-func withEngine(t testing.TB, args []string) []string {
-	engine := os.Getenv("ROOST_ENGINE")
-	if engine == "" {
-		return args
+// engine is the engine of all balancers of the tests; "": their default.
+func engine() string { return os.Getenv("ROOST_ENGINE") }
+
+// withEngine is a configuration that names the engine.
+func withEngine(config string) string {
+	if engine() == "" {
+		return config
 	}
-	if args[0] != "-c" {
-		return append([]string{"--engine", engine}, args...)
-	}
-	f, err := os.OpenFile(args[1], os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := fmt.Fprintf(f, "\nengine: %s\n", engine); err != nil {
-		t.Fatal(err)
-	}
-	return args
+	return config + "\nengine: " + engine() + "\n"
 }
 
 func (b *balancer) url(path string) string { return "http://" + b.addr + path }

@@ -99,10 +99,10 @@ pools: { other: { nodes: [ "n1=N1" ], retry: { tries: 2 }, limits: { idle_timeou
 	}
 }
 
-// replaceFile puts text in the place of a file, as editors and deployments do.
+// replaceFile puts text in the place of a configuration file, as editors and deployments do.
 func replaceFile(t testing.TB, file, text string) {
 	t.Helper()
-	if err := os.WriteFile(file+".new", []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(file+".new", []byte(withEngine(text)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(file+".new", file); err != nil {

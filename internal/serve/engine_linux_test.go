@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -82,6 +83,26 @@ func TestAnEndOfTwoEnginesIsTheEndOfBoth(t *testing.T) {
 		}
 		if calls != 2 {
 			t.Errorf("std was ended %d times", calls)
+		}
+	}
+}
+
+// A listener of another address may take the sockets of the one before along, and is then served by the same loops.
+func TestLoopsServeASocketThatGoesFromOneListenerToTheNext(t *testing.T) {
+	node, _ := echo(t, "n")
+	precise := freeAddr(t)
+	wide := precise[strings.LastIndex(precise, ":"):]
+	text := func(addr string) string {
+		return loops(fmt.Sprintf("listeners: { web: { address: %q } }\npools: { fn: { nodes: [ %s ] } }\n", addr, node))
+	}
+	h := build(t, text(precise), houseOptions{})
+	for range 20 {
+		for _, addr := range []string{wide, precise} {
+			h.write(text(addr))
+			h.reloaded()
+			for range 5 {
+				dial(t, precise).get("/x")
+			}
 		}
 	}
 }
