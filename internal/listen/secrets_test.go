@@ -183,20 +183,23 @@ func TestTheStapleIsShownWhileItIsGoodAndLeftOutElse(t *testing.T) {
 			t.Errorf("%d bytes, %v; want %d", len(state.OCSPResponse), err, len(want))
 		}
 	}
-	shows(good)
-	write(t, h.file("ocsp"), leaf.Staple(t, pkitest.Good, now.Add(-2*time.Hour), now.Add(-time.Hour)))
-	j.wait("it ended on")
-	shows(nil)
-	write(t, h.file("ocsp"), leaf.Staple(t, pkitest.Revoked, now.Add(-time.Hour), now.Add(time.Hour)))
-	j.wait("revoked the certificate")
-	shows(nil)
-	write(t, h.file("ocsp"), good)
-	for c.current.Load().all[0].OCSPStaple == nil { // nothing is said of what is as it should be
-		c.reload()
+	told := func(text string) {
+		t.Helper()
+		j.wait(text)
+		c.reload() // it is told in the middle of a reload, and the next one comes after that
 	}
 	shows(good)
+	write(t, h.file("ocsp"), leaf.Staple(t, pkitest.Good, now.Add(-2*time.Hour), now.Add(-time.Hour)))
+	told("it ended on")
+	shows(nil)
+	write(t, h.file("ocsp"), leaf.Staple(t, pkitest.Revoked, now.Add(-time.Hour), now.Add(time.Hour)))
+	told("revoked the certificate")
+	shows(nil)
+	write(t, h.file("ocsp"), good)
+	c.reload() // nothing is said of what is as it should be
+	shows(good)
 	renewed := h.issue(t) // whose response comes later
-	j.wait("it is for another certificate")
+	told("it is for another certificate")
 	shows(nil)
 	fresh := renewed.Staple(t, pkitest.Good, now.Add(-time.Hour), now.Add(time.Hour))
 	write(t, h.file("ocsp"), fresh)
@@ -205,7 +208,7 @@ func TestTheStapleIsShownWhileItIsGoodAndLeftOutElse(t *testing.T) {
 	if err := os.Remove(h.file("ocsp")); err != nil {
 		t.Fatal(err)
 	}
-	j.wait("no such file")
+	told("no such file")
 	shows(nil)
 }
 
