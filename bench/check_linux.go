@@ -58,7 +58,7 @@ func (c *client) do(cs Case, key string) (node string, content []byte, err error
 
 // check finds out whether a contestant does the work that it is measured for: bodies are right to the byte, each key
 // has one node and the keys spread over the nodes, the client's address is passed on, connections to nodes are kept. Of a
-// relay the first two are asked; of TLS, that it is the one that all speak.
+// relay the first two are asked, and that it changes nothing; of TLS, that it is the one that all speak.
 func check(ctx context.Context, t target, front Front) error {
 	one, err := t.dial(ctx, 0)
 	if err != nil {
@@ -76,6 +76,9 @@ func check(ctx context.Context, t target, front Front) error {
 	}
 	switch front {
 	case Relay:
+		if err := checkRelayed(one); err != nil {
+			return err
+		}
 		return checkSources(ctx, t)
 	case TLS:
 		st := one.conn.(*tls.Conn).ConnectionState()
@@ -132,6 +135,19 @@ func checkAffinity(ctx context.Context, shared *client, t target) error {
 		}
 	}
 	return affine("key", first[:], second[:])
+}
+
+// checkRelayed finds out whether a relay leaves alone what it carries: one that reads and writes HTTP is none.
+func checkRelayed(c *client) error {
+	cs := Case{Path: pathHead}
+	_, content, err := c.do(cs, "relayed")
+	if err != nil {
+		return fmt.Errorf("%s: %w", pathHead, err)
+	}
+	if _, text, _ := strings.Cut(string(content), "\r\n"); text != string(request(cs, "relayed")) {
+		return fmt.Errorf("no relay: a node saw other bytes than were sent: %.200q", text[max(len(text)-200, 0):])
+	}
+	return nil
 }
 
 // checkSources connects from many addresses, twice.

@@ -18,17 +18,16 @@ type contestant struct {
 
 // setup is one start of a contestant.
 type setup struct {
-	name    string
-	dir     string // its own, to be removed after
-	port    int    // to listen on, on loopback
-	nodes   []int  // ports of the upstream's servers
-	c       Case
-	tuned   bool
-	root    bool // we are root: nginx would change to a user that cannot enter dir
-	files   int  // descriptors that a process may have, at most
-	said    string
-	tls     certificate
-	engines bool // Roost has --engine and --loops
+	name  string
+	dir   string // its own, to be removed after
+	port  int    // to listen on, on loopback
+	nodes []int  // ports of the upstream's servers
+	c     Case
+	tuned bool
+	root  bool // we are root: nginx would change to a user that cannot enter dir
+	files int  // descriptors that a process may have, at most
+	said  string
+	tls   certificate
 }
 
 // conns is how many connections of clients the proxy must take, or may.
@@ -39,13 +38,14 @@ func (s setup) conns() int {
 	return max(ready, s.c.Conns+ready/4)
 }
 
-// contestants in their order within a round.
+// contestants in their order within a round. Roost has its default engine, or the one behind the dash.
 var contestants = []contestant{
 	{name: "haproxy", peer: true, bin: "haproxy", ask: []string{"-v"}, start: haproxy},
 	{name: "haproxy-tuned", peer: true, tuned: true, bin: "haproxy", ask: []string{"-v"}, start: haproxy},
 	{name: "nginx", peer: true, bin: "nginx", ask: []string{"-V"}, start: nginx, lacks: nginxLacks},
 	{name: "nginx-tuned", peer: true, tuned: true, bin: "nginx", ask: []string{"-V"}, start: nginx, lacks: nginxLacks},
 	{name: "roost", bin: "roost", ask: []string{"version"}, start: roost},
+	{name: "roost-reactor", asked: true, bin: "roost", ask: []string{"version"}, start: roost},
 	{name: "roost-std", asked: true, bin: "roost", ask: []string{"version"}, start: roost},
 }
 

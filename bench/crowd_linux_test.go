@@ -245,6 +245,10 @@ func TestARelayIsCheckedByAddresses(t *testing.T) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
 	}
+	reader := serve(t, proxy(t, ports, byHash))
+	if err := check(t.Context(), target{port: reader}, Relay); err == nil || !strings.Contains(err.Error(), "no relay") {
+		t.Errorf("a proxy that reads HTTP: %v", err)
+	}
 }
 
 // relay copies bytes both ways until the test ends.

@@ -93,7 +93,7 @@ func parse(args []string, errs io.Writer) (options, error) {
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(errs)
 	names := fs.String("cases", "", "cases to run, by comma; all when empty")
-	only := fs.String("only", "", "contestants to run, by comma ("+strings.Join(contestantNames(), ", ")+"); all but roost-std when empty")
+	only := fs.String("only", "", "contestants to run, by comma ("+strings.Join(contestantNames(), ", ")+"); when empty all but those of Roost that name an engine")
 	fs.IntVar(&o.rounds, "rounds", 3, "rounds of each case; medians are taken over them")
 	fs.Float64Var(&o.seconds, "seconds", 1.5, "length of one run, after a warm-up of a quarter of it")
 	fs.BoolVar(&o.json, "json", false, "print JSON instead of tables")

@@ -42,7 +42,7 @@ func TestContestantsListenWhereTheyAreToldAndKnowAllNodes(t *testing.T) {
 	for _, c := range contestants {
 		for front, key := range keys {
 			args, files, _ := c.start(setup{name: c.name, dir: "/d", port: 4000, nodes: []int{5001, 5002, 5003, 5004}, c: Case{Front: front, Threads: 2},
-				tuned: c.tuned, root: true, files: 20000, tls: certificate{cert: "/crt", key: "/key", both: "/both"}, engines: true})
+				tuned: c.tuned, root: true, files: 20000, tls: certificate{cert: "/crt", key: "/key", both: "/both"}})
 			all := strings.Join(args, " ")
 			for path, text := range files {
 				if !slices.Contains(args, path) {
@@ -66,21 +66,16 @@ func TestContestantsListenWhereTheyAreToldAndKnowAllNodes(t *testing.T) {
 	}
 }
 
-func TestRoostRunsWithTheEngineThatItsNameSaysIfItHasAChoice(t *testing.T) {
-	for _, c := range []struct {
-		name            string
-		engines         bool
-		want, not, envs string
-	}{
-		{"roost", true, "loops: 2\n", "engine:", ""},
-		{"roost-std", true, "engine: std\n", "loops:", "GOMAXPROCS=2"},
-		{"roost", false, "", "loops:", "GOMAXPROCS=2"},
-		{"roost-std", false, "", "engine:", "GOMAXPROCS=2"},
+func TestRoostRunsWithTheEngineThatItsNameSays(t *testing.T) {
+	for _, c := range []struct{ name, want, not, env string }{
+		{"roost", "loops: 2\n", "engine:", ""},
+		{"roost-reactor", "engine: reactor\nloops: 2\n", "std", ""},
+		{"roost-std", "engine: std\n", "loops:", "GOMAXPROCS=2"},
 	} {
-		_, files, env := roost(setup{name: c.name, dir: "/d", c: Case{Threads: 2}, engines: c.engines})
+		_, files, env := roost(setup{name: c.name, dir: "/d", c: Case{Threads: 2}})
 		text := files["/d/roost.yaml"]
-		if !strings.Contains(text, c.want) || strings.Contains(text, c.not) || strings.Join(env, " ") != c.envs {
-			t.Errorf("%s, choice %t: %v\n%s", c.name, c.engines, env, text)
+		if !strings.Contains(text, c.want) || strings.Contains(text, c.not) || strings.Join(env, " ") != c.env {
+			t.Errorf("%s: %v\n%s", c.name, env, text)
 		}
 	}
 }

@@ -10,15 +10,14 @@ import (
 func roost(s setup) ([]string, map[string]string, []string) {
 	var b strings.Builder
 	var env []string
-	engine, _ := strings.CutPrefix(s.name, "roost-")
-	switch {
-	case !s.engines || engine == "std":
-		env = append(env, fmt.Sprintf("GOMAXPROCS=%d", s.c.Threads))
-	default:
-		fmt.Fprintf(&b, "loops: %d\n", s.c.Threads)
+	engine := strings.TrimPrefix(strings.TrimPrefix(s.name, "roost"), "-")
+	if engine != "" {
+		fmt.Fprintf(&b, "engine: %s\n", engine)
 	}
-	if s.engines && engine == "std" {
-		b.WriteString("engine: std\n")
+	if engine == "std" { // which has no loops
+		env = append(env, fmt.Sprintf("GOMAXPROCS=%d", s.c.Threads))
+	} else {
+		fmt.Fprintf(&b, "loops: %d\n", s.c.Threads)
 	}
 	fmt.Fprintf(&b, "listeners:\n  in:\n    address: \"127.0.0.1:%d\"\n    limits: { connections: %d }\n", s.port, s.conns())
 	key := "header:X-Key"

@@ -34,9 +34,8 @@ type Report struct {
 // found is a contestant on this machine.
 type found struct {
 	contestant
-	path    string
-	said    string // of itself
-	engines bool   // Roost has --engine and --loops
+	path string
+	said string // of itself
 }
 
 // harness is one invocation.
@@ -169,10 +168,6 @@ func (h *harness) find(ctx context.Context) error {
 		}
 		if f.said, err = say(ctx, f.path, c.ask...); err != nil {
 			return fmt.Errorf("ask %s what it is: %w: %s", f.path, err, firstLine(f.said))
-		}
-		if !c.peer {
-			help, err := say(ctx, f.path, "serve", "--help")
-			f.engines = err == nil && strings.Contains(help, "--loops")
 		}
 		h.found = append(h.found, f)
 	}
