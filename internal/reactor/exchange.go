@@ -106,12 +106,16 @@ func (l *loop) converse(k *work, ahead []byte) {
 	out := append(x.AppendRequest(l.out[:0]), u.held...)
 	out, body, used, err := u.next(l, x, out, ahead)
 	l.scratch(out)
-	l.keep(c, ahead[used:])
+	var e syscall.Errno
+	if err == nil {
+		e = l.write(n, out, body)
+	}
+	l.keep(c, ahead[used:]) // not before: body may lie in what is given back
 	if err != nil {
 		l.failed(k, roost.StageSend, roost.FaultClientFrames, err)
 		return
 	}
-	if e := l.write(n, out, body); e != 0 {
+	if e != 0 {
 		l.failed(k, roost.StageSend, roost.FaultReset, e)
 		return
 	}
@@ -331,6 +335,7 @@ func (l *loop) conclude(k *work, stage roost.Stage, fault roost.Fault, err error
 		}
 	}
 	live := x.Attempt.Pool
+	x.Held = k.upload.whole
 	step := x.End(stage, fault, err, l.now)
 	if live.Waiting.Load() > 0 {
 		l.room(live)

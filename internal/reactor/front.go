@@ -202,7 +202,9 @@ func (l *loop) listen(f *front, fd int32) {
 }
 
 func (l *loop) shut(s *sock) {
-	l.k.unwatch(s.fd) // another listener, or process, may hold the same socket: closing ours would leave it watched
+	if s.rest == 0 {
+		l.k.unwatch(s.fd) // another listener, or process, may hold the same socket: closing ours would leave it watched
+	}
 	l.k.close(s.fd)
 	l.socks[s.at] = nil
 	s.f.shut()
@@ -249,9 +251,11 @@ func (l *loop) accept(i int) {
 				l.e.o.Log.Warn("cannot accept connections for the moment", "listener", s.f.ln.Addr().String(), "error", e)
 			}
 			s.wait = min(max(2*s.wait, pauseLeast), pauseMost)
+			if s.rest == 0 { // else it leaves, and was looked at once more
+				l.k.unwatch(s.fd)
+			}
 			s.rest = l.mono + int64(s.wait)
 			l.due(s.rest)
-			l.k.unwatch(s.fd)
 			return
 		}
 	}

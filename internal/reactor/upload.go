@@ -123,19 +123,21 @@ func (l *loop) upload(c *conn, gone bool) {
 		}
 		out, body, used, err := u.next(l, x, l.out[:0], b)
 		l.scratch(out)
-		l.keep(c, b[used:])
 		if err == nil && e == errEnd && !u.read {
 			err = h1.ErrTruncated
 		}
+		var broken syscall.Errno
+		if err == nil && len(out)+len(body) > 0 {
+			broken = l.write(n, out, body)
+		}
+		l.keep(c, b[used:]) // not before: body may lie in what is given back
 		if err != nil {
 			l.failed(k, roost.StageSend, roost.FaultClientFrames, err)
 			return
 		}
-		if len(out)+len(body) > 0 {
-			if e := l.write(n, out, body); e != 0 {
-				l.breakUpload(k)
-				return
-			}
+		if broken != 0 {
+			l.breakUpload(k)
+			return
 		}
 		l.sending(k)
 		if !c.canRead {
