@@ -2,8 +2,11 @@ package roost
 
 import "net/netip"
 
-// Record is one finished exchange, for the access log, metrics and events. Its strings and bytes are views that die
-// with the call that hands it over.
+// ProtoTCP is Record.Proto of a raw connection. It has no method, target or status.
+const ProtoTCP = "TCP"
+
+// Record is one finished exchange, or raw connection, for the access log, metrics and events. Its strings and bytes are
+// views that die with the call that hands it over.
 type Record struct {
 	Start     int64 // Unix nanoseconds
 	Listener  ListenerID

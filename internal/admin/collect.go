@@ -14,12 +14,12 @@ import (
 
 // The series; what each means stands in its help. Nothing writes to these.
 var (
-	requestsDesc = desc("requests_total", "Finished exchanges, by class of status and by why they went to their node.",
+	requestsDesc = desc("requests_total", "Finished exchanges and raw connections, by class of status (none for raw ones) and by why they went to their node.",
 		"listener", "route", "pool", "code_class", "why")
-	bytesInDesc  = desc("request_bytes_total", "Bytes of request bodies from clients.", "listener", "route", "pool")
-	bytesOutDesc = desc("response_bytes_total", "Bytes of response bodies to clients.", "listener", "route", "pool")
+	bytesInDesc  = desc("request_bytes_total", "Bytes of request bodies, and of raw connections, from clients.", "listener", "route", "pool")
+	bytesOutDesc = desc("response_bytes_total", "Bytes of response bodies, and of raw connections, to clients.", "listener", "route", "pool")
 	wholeDesc    = desc("request_duration_seconds",
-		"From the first byte of a request to the last of its answer. Upgraded connections are left out.", "route")
+		"From the first byte of a request to the last of its answer. Upgraded and raw connections are left out.", "route")
 	nodeSecondsDesc = desc("node_duration_seconds",
 		"From the start of an exchange's last attempt to the node's response head.", "pool")
 	refusalsDesc = desc("refusals_total", "Exchanges that ended with an answer of this balancer's own, or with none, by code.",

@@ -159,7 +159,7 @@ func (m *Metrics) Observe(r *roost.Record) {
 	if r.BytesOut > 0 {
 		w.bytesOut.Add(uint64(r.BytesOut))
 	}
-	if !r.Upgraded { // how long a WebSocket stayed open is no latency
+	if !r.Upgraded && r.Proto != roost.ProtoTCP { // how long a connection stayed open is no latency
 		w.whole.add(r.Nanos)
 	}
 	if r.NodeNanos > 0 {

@@ -94,6 +94,7 @@ func counted() *Metrics {
 		{Route: functions, Why: roost.WhySpill, Status: 200, BytesOut: 1, Nanos: 500_000, NodeNanos: 400_000},
 		{Listener: 1, Route: functions, Why: roost.WhyRetry, Status: 502, Reason: "node_unreachable", Nanos: 1},
 		{Route: site, Why: roost.WhyBalance, Status: 101, Upgraded: true, BytesIn: 5, BytesOut: 6, Nanos: 3600e9, NodeNanos: 2e6},
+		{Route: site, Why: roost.WhyHome, Proto: roost.ProtoTCP, BytesIn: 1, BytesOut: 2, Nanos: 3600e9, NodeNanos: 2e6},
 		{Status: 400, Reason: "head_invalid", Nanos: 1000},
 		{Status: 400, Reason: "not one of ours", Nanos: -5},
 		{Why: roost.WhyPanic, Route: site, Nanos: 1000}, // the client was gone

@@ -23,9 +23,6 @@ type Stream struct {
 // MaxPeek is how many bytes Accept asks for at most.
 const MaxPeek = max(sniff.MaxHello, roost.MaxFirst)
 
-// protoTCP is Record.Proto of streams.
-const protoTCP = "TCP"
-
 // Accept begins a stream whose client sent first so far; final says that no more will come. now and start (when it was
 // accepted) are Unix nanoseconds. A listener whose routes do not look at bytes is Ready without any: many clients wait for
 // the server to speak. With Ready it has a pool and a key; first must stay where it is until Settle or Finish.
@@ -77,7 +74,7 @@ func (x *Stream) reset(s *roost.Snapshot, p *Peer, start int64) {
 	scratch := x.scratch
 	*x = Stream{}
 	x.begin(scratch, s, p, start)
-	x.Record.Proto = protoTCP
+	x.Record.Proto = roost.ProtoTCP
 }
 
 // Choose makes the next attempt, or says why there is none: then nothing was counted. now is in Unix nanoseconds; rnd
