@@ -503,3 +503,26 @@ func (engine subject) TestAClientThatResetsWhileTheNodeIsSilentIsGone(t *testing
 		t.Errorf("record %+v", r)
 	}
 }
+
+// All of it comes while the first connection to the node is dialled.
+func (engine subject) TestBodiesThatWaitTogetherForTheirNodeStayApart(t *testing.T) {
+	p := engine.start(t, func(s *Setup) { s.Pool.IdleConns = 0 }, Node(t, func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		w.Write(b)
+	}))
+	for _, size := range []int{10_000, 60_000, 64 << 10, 100_000} {
+		c := p.Dial()
+		var all strings.Builder
+		for i := range 4 {
+			all.WriteString(CRLF("PUT / HTTP/1.1", "Host: h", fmt.Sprint("Content-Length: ", size)) + strings.Repeat(fmt.Sprint(i), size))
+		}
+		go io.WriteString(c, all.String())
+		br := bufio.NewReader(c)
+		for i := range 4 {
+			if res, body := ReadAnswer(t, br, "PUT"); res.StatusCode != 200 || body != strings.Repeat(fmt.Sprint(i), size) {
+				t.Fatalf("%d bytes: answer %d: %d, %d bytes of %.20q", size, i, res.StatusCode, len(body), body)
+			}
+		}
+		c.Close()
+	}
+}

@@ -78,7 +78,7 @@ const maxLent = 64
 // lend leaves a body where it was read, if that is the loop's scratch buffer, and gives the loop another: a copy of each
 // upload, for the case that it is to be sent again, would cost a tenth of the whole request.
 func (l *loop) lend(u *upload, body []byte) bool {
-	if l.lent >= maxLent || &body[0] != &l.in[cap(l.in)-cap(body)] {
+	if at := cap(l.in) - cap(body); l.lent >= maxLent || at < 0 || &body[0] != &l.in[at] {
 		return false
 	}
 	u.held, u.lent = body[:len(body):len(body)], l.in
