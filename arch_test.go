@@ -38,7 +38,7 @@ std       : dict h1 sniff carry pki
 reactor   : dict h1 sniff carry proxyproto pki   # Linux: event loops
 enginetest : dict route proxyproto     # the contract of both, as tests
 listen    : dict watch pki
-probe     : dict pki
+probe     : dict pki proxyproto
 access    : dict                       # the access log
 config    : dict route pki
 admin     : dict api
