@@ -36,7 +36,7 @@ api       : dict                       # the admin API's words on the wire: type
 # hands: they touch the world and do not know each other
 std       : dict h1 sniff carry pki
 reactor   : dict h1 sniff carry proxyproto pki   # Linux: event loops
-enginetest : dict route proxyproto     # the contract of both, as tests
+enginetest : dict route proxyproto pki/pkitest # the contract of both, as tests
 listen    : dict watch pki
 probe     : dict pki proxyproto
 access    : dict                       # the access log
