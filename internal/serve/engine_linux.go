@@ -16,7 +16,7 @@ import (
 )
 
 // reactorIsDefault tells which engine "auto" is.
-const reactorIsDefault = false
+const reactorIsDefault = true
 
 // pair is loops for what they can carry, and std for what they pass on.
 type pair struct {
