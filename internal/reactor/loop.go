@@ -31,8 +31,9 @@ type loop struct {
 	in, out []byte   // scratch: what is read, and what is written, within one turn
 	ins     [][]byte // more of in
 	lent    int      // of them, to uploads
-	plain   []byte // and of TLS: what goes into one record
-	sealed  []byte // and the records
+	cipher  []byte   // and of TLS: records that are read
+	plain   []byte   // what goes into one record
+	sealed  []byte   // and the records that are written
 	buffers buffers
 	pipes   pipes
 	works   []*work
@@ -83,7 +84,7 @@ const (
 )
 
 func newLoop(e *Engine, id int, k kernel) *loop {
-	l := &loop{e: e, id: id, k: k, in: make([]byte, scratchIn), out: make([]byte, 0, scratchOut), racks: map[*roost.Live]*rack{},
+	l := &loop{e: e, id: id, k: k, in: make([]byte, scratchIn), cipher: make([]byte, scratchIn), out: make([]byte, 0, scratchOut), racks: map[*roost.Live]*rack{},
 		lines: map[*roost.PoolLive][]*work{}, names: map[string]*names{}, seed: uint64(id)*0x9e3779b97f4a7c15 + uint64(e.o.Now().UnixNano())}
 	l.tell()
 	l.wheel.at = l.mono >> slotBits
@@ -176,8 +177,13 @@ func (l *loop) ready(c *conn, events uint32) {
 		return
 	}
 	if c.blocked() && events&(evOut|evHup|evErr) != 0 {
+		left := c.left()
 		if e := l.flush(c); e != 0 {
 			l.broken(c, e)
+			return
+		}
+		if k := c.work; k != nil && !c.node && k.takes.Moved(int64(left-c.left()), l.mono) {
+			l.tooSlow(k)
 			return
 		}
 		if c.blocked() {

@@ -27,8 +27,12 @@ type session struct {
 	cert *roost.CertNames
 }
 
-// maxRecord is the most plaintext that a record takes (RFC 8446, 5.1).
-const maxRecord = 16 << 10
+const (
+	// maxRecord is the most plaintext that a record takes (RFC 8446, 5.1).
+	maxRecord = 16 << 10
+	// recordHead is a record's type, version and length.
+	recordHead = 5
+)
 
 // recv reads plaintext into b, as loop.recv does; before the handshake is done, what crypto/tls is to be fed with.
 func (s *session) recv(l *loop, c *conn, b []byte) (n int, e syscall.Errno) {
@@ -38,6 +42,7 @@ func (s *session) recv(l *loop, c *conn, b []byte) (n int, e syscall.Errno) {
 	var err error
 	for n < len(b) && err == nil {
 		var m int
+		s.wire.want = len(b) - n
 		m, err = s.conn.Read(b[n:])
 		n += m
 	}

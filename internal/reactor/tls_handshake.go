@@ -155,16 +155,16 @@ func (l *loop) feed(c *conn) {
 
 // records is how many bytes of b are whole records, or no records at all: crypto/tls says what is wrong with those.
 func records(b []byte) (n int) {
-	const head, most = 5, maxRecord + 2048 // RFC 5246, 6.2.3
-	for len(b)-n >= head {
+	const most = maxRecord + 2048 // RFC 5246, 6.2.3
+	for len(b)-n >= recordHead {
 		size := int(b[n+3])<<8 | int(b[n+4])
 		switch {
 		case size > most:
 			return len(b)
-		case len(b)-n < head+size:
+		case len(b)-n < recordHead+size:
 			return n
 		}
-		n += head + size
+		n += recordHead + size
 	}
 	return n
 }

@@ -19,7 +19,11 @@ type wire struct {
 	shaking *handshake // until it is done
 	nc      net.Conn   // after it was passed on
 	in      []byte     // received, and to be read first
-	drained bool       // the socket has nothing more until an event tells
+	head    [recordHead]byte
+	have    int8 // of the head of the record that is being read, until all of it has come
+	left    int  // and of the record, from then on
+	want    int  // how many bytes of plaintext are asked for
+	drained bool // the socket has nothing more until an event tells
 }
 
 // wouldBlock is the error of a read that finds nothing. To crypto/tls it is no end of the connection, because it is
@@ -32,44 +36,64 @@ func (wouldBlock) Temporary() bool { return true }
 
 var errWouldBlock error = wouldBlock{}
 
+// Read gives no more than what is left of a record: crypto/tls reads as much as its buffer takes, and doubles that, for ever,
+// when it holds the beginning of the next record too.
 func (w *wire) Read(b []byte) (int, error) {
 	for len(w.in) == 0 {
+		var err error
 		switch {
 		case w.nc != nil:
 			return w.nc.Read(b)
-		case w.shaking == nil:
-			return w.fetch(b)
+		case w.shaking != nil:
+			err = w.shaking.wait()
+		default:
+			err = w.fetch()
 		}
-		if err := w.shaking.wait(); err != nil {
+		if err != nil {
 			return 0, err
 		}
 	}
-	n := copy(b, w.in)
+	if w.left == 0 { // its head begins, or goes on
+		w.left = copy(w.head[w.have:], w.in)
+		if w.have += int8(w.left); w.have == recordHead {
+			w.left += int(w.head[3])<<8 + int(w.head[4])
+			w.have = 0
+		}
+	}
+	n := copy(b, w.in[:min(w.left, len(w.in))])
+	w.left -= n
 	if w.in = w.in[n:]; len(w.in) == 0 {
 		w.in = nil
 	}
 	return n, nil
 }
 
-// fetch reads from the socket, on the loop.
-func (w *wire) fetch(b []byte) (int, error) {
+// fetch reads from the socket, on the loop, into its scratch buffer. All of that is used before the loop's read is over:
+// what begins at a record's beginning is no more than the plaintext that was asked for, and else it ends with the record.
+func (w *wire) fetch() error {
+	l := w.loop
+	in := l.cipher[:min(len(l.cipher), max(w.want, recordHead))]
+	if w.left > 0 {
+		in = l.cipher[:min(len(l.cipher), w.left)]
+	}
 	for !w.drained {
-		n, e := w.loop.k.recv(w.c.fd, b)
+		n, e := l.k.recv(w.c.fd, in)
 		switch {
 		case e == syscall.EINTR:
 			continue
 		case e == syscall.EAGAIN:
 			w.drained = true
-			return 0, errWouldBlock
+			return errWouldBlock
 		case e != 0:
-			return 0, e
+			return e
 		case n == 0:
-			return 0, io.EOF
+			return io.EOF
 		}
-		w.drained = n < len(b) && !w.c.hup
-		return n, nil
+		w.drained = n < len(in) && !w.c.hup
+		w.in = in[:n]
+		return nil
 	}
-	return 0, errWouldBlock
+	return errWouldBlock
 }
 
 // sealMost is how many bytes of records are gathered before they are sent: two full ones, which are still in the processor's
