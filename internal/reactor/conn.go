@@ -239,6 +239,17 @@ func (l *loop) flush(c *conn) syscall.Errno {
 	return 0
 }
 
+// left is how many bytes wait for the socket.
+func (c *conn) left() (n int) {
+	if c.out != nil {
+		n = len(c.out.rest())
+	}
+	if c.pipe != nil {
+		n += c.pipe.n
+	}
+	return n
+}
+
 // blocked tells whether bytes wait for the socket.
 func (c *conn) blocked() bool { return c.out != nil || c.pipe != nil }
 

@@ -132,6 +132,7 @@ func (l *loop) sending(k *work) {
 	u.moved = l.mono
 	switch {
 	case k.n.blocked():
+		k.gives.Moved(0, l.mono) // it is not the client that is slow
 		l.arm(k.n, k.set.BodyTimeout)
 		l.arm(k.c, 0)
 	case u.read:
@@ -144,6 +145,7 @@ func (l *loop) sending(k *work) {
 		if !k.passing {
 			l.arm(k.n, k.set.HeadTimeout)
 		}
+		k.gives.Wait(l.mono)
 		l.arm(k.c, k.limits.body)
 	}
 }
@@ -217,7 +219,9 @@ func (l *loop) answer(k *work, b []byte, e syscall.Errno) bool {
 			if e := l.write(c, out, nil); e != 0 {
 				return l.failed(k, roost.StageHead, roost.FaultClientGone, e)
 			}
+			l.arm(n, k.set.HeadTimeout) // of which there are few (carry.MaxInterim)
 		case carry.Swallow:
+			l.arm(n, k.set.HeadTimeout)
 		case carry.Violation:
 			return l.failed(k, roost.StageHead, roost.FaultProtocol, errUnasked)
 		case carry.Retry:
@@ -294,6 +298,7 @@ func (l *loop) deliver(k *work, out, b []byte, end bool) bool {
 func (l *loop) passingOn(k *work) {
 	k.moved = l.mono
 	if k.c.blocked() {
+		k.takes.Wait(l.mono)
 		l.arm(k.n, 0) // it is not the node that is slow
 		l.arm(k.c, k.limits.send)
 		return
@@ -369,6 +374,7 @@ func (l *loop) retry(k *work) {
 func (l *loop) settle(k *work, linger bool) {
 	k.over, k.linger = true, linger
 	if k.c.blocked() {
+		k.takes.Wait(l.mono)
 		l.arm(k.c, k.limits.send)
 		return // flushed comes back
 	}

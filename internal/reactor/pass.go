@@ -11,7 +11,7 @@ import (
 )
 
 // foreign tells whether an exchange is for the other engine: it knows what its node speaks.
-func (l *loop) foreign(x *carry.Exchange) bool { return x.HTTP2() }
+func (l *loop) foreign(x *carry.Exchange) bool { return x.HTTP2() || x.Pool.Settings.TLS != nil }
 
 // passWork gives a client's connection to the other engine, at the request that was just read.
 func (l *loop) passWork(k *work) {
@@ -47,4 +47,3 @@ func (l *loop) pass(c *conn, ahead []byte) {
 	l.stats.passed.Add(1)
 	l.e.o.Pass(p)
 }
-

@@ -190,6 +190,9 @@ func (l *loop) bulkUp(k *work) bool {
 		m, in, out, ok := l.pump(c, n, rawOf(flow))
 		flow.Skip(int64(m))
 		u.read = flow.Body.Done()
+		if m > 0 && l.sluggish(k, m) {
+			return true
+		}
 		switch {
 		case !ok:
 			return false

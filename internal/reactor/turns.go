@@ -65,10 +65,20 @@ func (l *loop) trickled(c *conn) {
 	case relaying:
 		l.limit(c.relay, c)
 	case exchanging:
+		c.work.takes.Wait(l.mono)
 		l.arm(c, c.work.limits.send)
 	case answering:
 		l.arm(c, c.work.set.BodyTimeout)
 	}
+}
+
+// tooSlow ends an exchange whose client takes the answer too slowly.
+func (l *loop) tooSlow(k *work) {
+	if k.over {
+		l.gone(k)
+		return
+	}
+	l.failed(k, roost.StageBody, roost.FaultClientSlow, carry.ErrTooSlow)
 }
 
 // broken goes on when a socket refuses what is written.

@@ -120,6 +120,8 @@ func (l *loop) upload(c *conn, gone bool) {
 		case e != 0 && e != errEnd:
 			l.failed(k, roost.StageSend, roost.FaultClientGone, e)
 			return
+		case l.sluggish(k, len(b)):
+			return
 		}
 		out, body, used, err := u.next(l, x, l.out[:0], b)
 		l.scratch(out)
@@ -145,6 +147,16 @@ func (l *loop) upload(c *conn, gone bool) {
 		}
 	}
 	l.later(c)
+}
+
+// sluggish takes that n bytes of a request's body came, and ends the exchange if its client is too slow. Once an answer is
+// under way the body is one side of a conversation, and may pause.
+func (l *loop) sluggish(k *work, n int) bool {
+	if !k.gives.Moved(int64(n), l.mono) || k.passing {
+		return false
+	}
+	l.failed(k, roost.StageSend, roost.FaultClientSlow, carry.ErrTooSlow)
+	return true
 }
 
 // breakUpload ends the body's way: the node takes no more. It may have answered, and closed, before it read all; the answer

@@ -29,10 +29,12 @@ type work struct {
 	head   []byte // the request's head; views of it live until the exchange is finished
 
 	upload  upload
-	passing bool  // the answer's head was passed on; what comes is its body
-	moved   int64 // when something of the body came last, by the monotonic clock
-	over    bool  // the answer is written; what the socket did not take is in the client's out
-	linger  bool  // and then the client may still be sending
+	passing bool       // the answer's head was passed on; what comes is its body
+	moved   int64      // when something of the body came last, by the monotonic clock
+	gives   carry.Pace // at which the client sends the request's body
+	takes   carry.Pace // and takes the answer
+	over    bool       // the answer is written; what the socket did not take is in the client's out
+	linger  bool       // and then the client may still be sending
 
 	waits bool  // in its pool's line
 	since int64 // by the monotonic clock
@@ -64,6 +66,8 @@ func (l *loop) borrow(c *conn) *work {
 		c.tls.identify(&k.peer)
 	}
 	k.limits = clientLimits{Limits: h1.Limits{Head: set.MaxHead, Fields: set.MaxFields}, body: set.BodyTimeout, send: set.SendTimeout, http2: set.HTTP2}
+	k.gives = carry.Pace{Rate: set.MinBodyRate, Grace: set.BodyTimeout}
+	k.takes = carry.Pace{Rate: set.MinBodyRate, Grace: set.SendTimeout}
 	k.parser.Limits = k.limits.Limits
 	k.parser.Reset(h1.Request)
 	c.state = reading
