@@ -77,6 +77,9 @@ func (x *Stream) reset(s *roost.Snapshot, p *Peer, start int64) {
 	x.Record.Proto = roost.ProtoTCP
 }
 
+// Reset makes it as new: one that is kept for another connection keeps nothing of this one, and of its snapshot, alive.
+func (x *Stream) Reset() { *x = Stream{attempts{scratch: x.scratch}} }
+
 // Choose makes the next attempt, or says why there is none: then nothing was counted. now is in Unix nanoseconds; rnd
 // is any random number.
 func (x *Stream) Choose(rnd uint64, now int64) roost.Refusal { return x.choose(rnd, now) }

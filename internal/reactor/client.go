@@ -19,17 +19,6 @@ const (
 	lingerBytes = 256 << 10
 )
 
-// begin makes a new connection wait for what its listener is for.
-func (l *loop) begin(c *conn) {
-	s := l.e.o.Snapshot.Load()
-	if c.front.tls() != nil {
-		l.secure(c)
-		return
-	}
-	l.await(c, c.settings(s))
-	l.later(c) // most clients have sent something by now; the event says so too, but costs another turn
-}
-
 // await waits for the first byte of a request.
 func (l *loop) await(c *conn, set *roost.ListenerSettings) {
 	c.state = awaiting
@@ -194,6 +183,11 @@ func (l *loop) drown(c *conn) {
 func (l *loop) refuse(c *conn) {
 	if c.front.shed.Load() > maxShed || c.front.tls() != nil {
 		l.close(c) // a handshake would cost more than a connection that we could take
+		return
+	}
+	if s := l.e.o.Snapshot.Load(); c.settings(s).Protocol == roost.ServesTCP {
+		t := l.stream(c)
+		l.turnAway(c, t, t.x.Shed(s, &t.peer, l.now))
 		return
 	}
 	k := l.borrow(c)

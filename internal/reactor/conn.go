@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"roost"
+	"roost/internal/carry"
 )
 
 // conn is a socket of a loop: a client's connection or one to a node. Idle ones are many and should be small; what an
@@ -44,11 +45,14 @@ type conn struct {
 
 	// Of a client's connection.
 	front *front
-	from  netip.Addr // the socket's other end, unmapped
+	from  netip.Addr  // the socket's other end, unmapped, or whom a PROXY header spoke of
+	intro *carry.Peer // what that header said; nil: there was none
+	port  uint16      // of from
+
+	born int64 // by the monotonic clock, as the one below
 
 	// Of a connection to a node.
 	rack   *rack
-	born   int64         // by the monotonic clock, as the two below
 	rested int64         // when it became idle
 	idle   time.Duration // how long the node keeps it then; 0: it did not say
 	spot   int32         // in the rack

@@ -15,14 +15,21 @@ import (
 	"roost"
 )
 
-// path is how an exchange comes to its node: the addresses that are left to be tried, until when.
+// path is how an exchange or a stream comes to its node: the addresses that are left to be tried, until when.
 type path struct {
-	addrs  []netip.AddrPort
-	by     int64 // the monotonic clock; 0: no limit
-	fault  roost.Fault
-	err    error // of the first address
-	asking bool  // the name is being looked up
-	turn   int32 // tells this dial's answers from those of an earlier one
+	work  *work  // whose it is,
+	relay *relay // or whose
+	c     *conn  // of the client
+	at    **conn // where the connection to the node is kept
+	set   *roost.PoolSettings
+
+	addrs []netip.AddrPort
+	by    int64 // the monotonic clock; 0: no limit
+	fault roost.Fault
+	err   error // of the first address
+	turn  int32 // tells this dial's answers from those of an earlier one
+
+	asking bool // the name is being looked up
 }
 
 // minTry is the least that one of several addresses gets, so that a first one that drops packets leaves time for the
@@ -37,37 +44,72 @@ var (
 // dial connects to the attempt's node, over all the addresses of its name.
 func (l *loop) dial(k *work) {
 	p := &k.path
-	*p = path{addrs: p.addrs[:0], turn: p.turn + 1}
-	if k.set.ConnectTimeout > 0 {
-		p.by = l.mono + int64(k.set.ConnectTimeout)
+	p.work, p.c, p.at, p.set = k, k.c, &k.n, &k.set
+	l.find(p, k.x.Attempt.Addr)
+}
+
+// find begins to connect to a node. What comes of it is told by reached or lost.
+func (l *loop) find(p *path, addr string) {
+	p.addrs, p.by, p.fault, p.err, p.asking = p.addrs[:0], 0, roost.NoFault, nil, false
+	p.turn++
+	if p.set.ConnectTimeout > 0 {
+		p.by = l.mono + int64(p.set.ConnectTimeout)
 	}
-	addr := k.x.Attempt.Addr
 	if unix, ok := strings.CutPrefix(addr, "unix:"); ok {
-		l.connect(k, &target{path: unix})
+		l.connect(p, &target{path: unix})
 		return
 	}
 	if ip, err := netip.ParseAddrPort(addr); err == nil {
 		p.addrs = append(p.addrs, ip)
-		l.try(k)
+		l.try(p)
 		return
 	}
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		l.failed(k, roost.StageConnect, roost.FaultResolve, fmt.Errorf("address of the node: %w", err))
+		l.lost(p, roost.FaultResolve, fmt.Errorf("address of the node: %w", err))
 		return
 	}
-	l.ask(k, host, port)
+	l.ask(p, host, port)
+}
+
+// reached goes on when the connection to the node is there.
+func (l *loop) reached(p *path) {
+	if p.relay != nil {
+		l.joined(p.relay)
+		return
+	}
+	p.work.n.rack = l.rackOf(&p.work.x.Attempt)
+	l.converse(p.work, l.ahead(p.c))
+}
+
+// lost goes on when there is none.
+func (l *loop) lost(p *path, f roost.Fault, err error) {
+	if p.relay != nil {
+		l.unjoined(p.relay, roost.StageConnect, f, err)
+		return
+	}
+	l.failed(p.work, roost.StageConnect, f, err)
+}
+
+// pathOf is the path at which c stands, if it is a client's that waits for its node, or the connection that is dialled.
+func pathOf(c *conn) *path {
+	switch {
+	case c.work != nil:
+		return &c.work.path
+	case c.relay != nil && c.relay.opening != nil:
+		return &c.relay.opening.path
+	}
+	return nil
 }
 
 // try dials the next address. Of several failures the first one is told.
-func (l *loop) try(k *work) {
-	p := &k.path
+func (l *loop) try(p *path) {
 	for len(p.addrs) > 0 {
 		to := p.addrs[0]
 		p.addrs = p.addrs[1:]
 		ip := to.Addr().Unmap()
 		// Checked here and not where the name was configured: what a name resolves to is someone else's to change.
-		if roost.Forbidden(ip) && !k.set.AllowLinkLocal {
+		if roost.Forbidden(ip) && !p.set.AllowLinkLocal {
 			p.note(roost.FaultForbidden, fmt.Errorf("dial %s: address is link-local or of a metadata service", ip))
 			continue
 		}
@@ -75,11 +117,11 @@ func (l *loop) try(k *work) {
 			p.note(roost.FaultConnect, errConnectSlow)
 			break
 		}
-		l.connect(k, &target{addr: netip.AddrPortFrom(ip, to.Port())})
+		l.connect(p, &target{addr: netip.AddrPortFrom(ip, to.Port())})
 		return
 	}
 	p.note(roost.FaultResolve, errNoAddress)
-	l.failed(k, roost.StageConnect, p.fault, p.err)
+	l.lost(p, p.fault, p.err)
 }
 
 func (p *path) note(f roost.Fault, err error) {
@@ -89,28 +131,27 @@ func (p *path) note(f roost.Fault, err error) {
 }
 
 // connect begins to connect to one address.
-func (l *loop) connect(k *work, to *target) {
+func (l *loop) connect(p *path, to *target) {
 	fd, e := l.k.dial(to)
 	if e != 0 && e != syscall.EINPROGRESS {
-		l.missed(k, e)
+		l.missed(p, e)
 		return
 	}
 	n := l.slab.take()
 	n.fd, n.node, n.state, n.born = fd, true, connecting, l.mono
-	n.rack = l.rackOf(&k.x.Attempt)
-	k.n, n.work = n, k
+	n.work, n.relay, *p.at = p.work, p.relay, n
 	// Only now: an event that came before would tell of a socket that is not connected, and none would follow.
-	if e := l.k.watch(fd, n.token()); e != 0 {
-		l.failed(k, roost.StageConnect, roost.FaultLocal, e)
+	if w := l.k.watch(fd, n.token()); w != 0 {
+		l.lost(p, roost.FaultLocal, w)
 		return
 	}
 	if e == 0 {
-		l.converse(k, l.ahead(k.c))
+		l.reached(p)
 		return
 	}
-	if by := k.path.by; by != 0 {
-		left := time.Duration(by - l.mono)
-		if more := len(k.path.addrs); more > 0 {
+	if p.by != 0 {
+		left := time.Duration(p.by - l.mono)
+		if more := len(p.addrs); more > 0 {
 			left = min(left, max(left/time.Duration(more+1), minTry))
 		}
 		l.arm(n, max(left, 1))
@@ -126,7 +167,7 @@ func (l *loop) ahead(c *conn) []byte {
 }
 
 // missed goes on after an address that did not answer.
-func (l *loop) missed(k *work, e syscall.Errno) {
+func (l *loop) missed(p *path, e syscall.Errno) {
 	fault := roost.FaultConnect
 	switch e {
 	case syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.ENOENT, syscall.EAGAIN: // EAGAIN: a unix socket whose queue is full
@@ -134,37 +175,22 @@ func (l *loop) missed(k *work, e syscall.Errno) {
 	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL:
 		fault = roost.FaultLocal
 	}
-	k.path.note(fault, fmt.Errorf("connect: %w", e))
-	if n := k.n; n != nil {
-		k.n, n.work = nil, nil
+	p.note(fault, fmt.Errorf("connect: %w", e))
+	if n := *p.at; n != nil {
+		n.work, n.relay, *p.at = nil, nil, nil
 		l.close(n)
 	}
-	l.try(k)
+	l.try(p)
 }
 
 // connected goes on when a connection to a node is there, or is known not to come.
 func (l *loop) connected(n *conn, events uint32) {
-	if e := l.k.fault(n.fd); e != 0 {
-		l.unreached(n, e)
-		return
+	switch e := l.k.fault(n.fd); {
+	case e != 0:
+		l.missed(pathOf(n), e)
+	case events&evOut != 0:
+		l.reached(pathOf(n))
 	}
-	if events&evOut == 0 {
-		return
-	}
-	if n.relay != nil {
-		l.relayConnected(n)
-		return
-	}
-	l.converse(n.work, l.ahead(n.work.c))
-}
-
-// unreached ends a try to connect.
-func (l *loop) unreached(n *conn, e syscall.Errno) {
-	if n.relay != nil {
-		l.relayMissed(n, e)
-		return
-	}
-	l.missed(n.work, e)
 }
 
 // names are what a name resolved to. Answers are kept for a moment only: long enough that a burst of dials is one
@@ -184,22 +210,21 @@ const (
 )
 
 // ask finds the addresses of a node's name, and tries them.
-func (l *loop) ask(k *work, host, port string) {
-	p := &k.path
+func (l *loop) ask(p *path, host, port string) {
 	p.asking = true
 	if p.by != 0 {
-		l.arm(k.c, time.Duration(p.by-l.mono))
+		l.arm(p.c, time.Duration(p.by-l.mono))
 	}
-	t, turn := k.c.token(), p.turn
+	t, turn := p.c.token(), p.turn
 	l.lookUp(host, func(l *loop, addrs []netip.Addr, err error) {
 		c := l.slab.find(t)
-		if c == nil || c.work != k || k.path.turn != turn || !k.path.asking {
-			return // the exchange is over, or somewhere else
+		if c == nil || pathOf(c) != p || p.turn != turn || !p.asking {
+			return // it is over, or somewhere else
 		}
 		p.asking = false
 		l.arm(c, 0)
 		if err != nil {
-			l.failed(k, roost.StageConnect, roost.FaultResolve, err)
+			l.lost(p, roost.FaultResolve, err)
 			return
 		}
 		for _, ip := range addrs {
@@ -207,7 +232,7 @@ func (l *loop) ask(k *work, host, port string) {
 				p.addrs = append(p.addrs, a)
 			}
 		}
-		l.try(k)
+		l.try(p)
 	})
 }
 

@@ -117,7 +117,8 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener, id roost.ListenerID
 	if conf == nil {
 		conf = func() *tls.Config { return nil }
 	}
-	f := &front{e: e, ln: ln, id: id, tls: conf, left: make(chan struct{}), empty: make(chan struct{})}
+	set := e.o.Snapshot.Load().Listener(id).Settings
+	f := &front{e: e, ln: ln, id: id, tls: conf, protocol: set.Protocol, introduced: set.ProxyProtocol, left: make(chan struct{}), empty: make(chan struct{})}
 	f.users.Store(1)
 	if !e.enter(f) {
 		return ln.Close()

@@ -86,11 +86,13 @@ func (l *loop) choose(k *work) (refused roost.Refusal, waits bool) {
 func (l *loop) reach(k *work, ahead []byte) {
 	x := &k.x
 	k.set = x.Pool.Settings
-	if n := l.idle(&x.Attempt, !x.Idempotent()); n != nil {
-		x.Reused = true
-		k.n, n.work = n, k
-		l.converse(k, ahead)
-		return
+	if k.set.SendProxy == 0 { // else a connection speaks for one client, and is not shared
+		if n := l.idle(&x.Attempt, !x.Idempotent()); n != nil {
+			x.Reused = true
+			k.n, n.work = n, k
+			l.converse(k, ahead)
+			return
+		}
 	}
 	l.keep(k.c, ahead)
 	l.dial(k)
@@ -103,7 +105,8 @@ func (l *loop) converse(k *work, ahead []byte) {
 	k.parser.Limits = h1.Limits{Head: maxNodeHead, Fields: maxNodeFields}
 	k.parser.Reset(h1.Response)
 	k.passing = false
-	out := append(x.AppendRequest(l.out[:0]), u.held...)
+	out := x.AppendProxy(l.out[:0], l.local(c, &k.set))
+	out = append(x.AppendRequest(out), u.held...)
 	out, body, used, err := u.next(l, x, out, ahead)
 	l.scratch(out)
 	var e syscall.Errno
@@ -333,7 +336,7 @@ func (l *loop) conclude(k *work, stage roost.Stage, fault roost.Fault, err error
 	x := &k.x
 	if n := k.n; n != nil {
 		k.n, n.work = nil, nil
-		if reuse {
+		if reuse && k.set.SendProxy == 0 {
 			l.settleIn(n, x.Attempt.Live, &k.set)
 		} else {
 			l.close(n)

@@ -200,6 +200,8 @@ func (k *fakeKernel) dial(to *target) (int32, syscall.Errno) {
 	return f.fd, 0
 }
 
+func (k *fakeKernel) local(int32) netip.AddrPort { return netip.AddrPort{} }
+
 func (k *fakeKernel) fault(fd int32) syscall.Errno {
 	f := k.at(fd)
 	e := f.fault

@@ -19,10 +19,14 @@ import (
 
 // front is one listener being served, on all loops.
 type front struct {
-	e     *Engine
-	ln    net.Listener
-	id    roost.ListenerID
-	tls   func() *tls.Config
+	e   *Engine
+	ln  net.Listener
+	id  roost.ListenerID
+	tls func() *tls.Config
+
+	protocol   roost.ListenProtocol // when it was opened
+	introduced bool                 // likewise, by a PROXY header
+
 	conns *atomic.Int64 // of the listener id, those of a front that left before included
 	shed  atomic.Int64
 	grace atomic.Int64 // not 0: it leaves, and idle connections may bring a request for so many nanoseconds
@@ -175,7 +179,7 @@ func (f *front) settings(s *roost.Snapshot) *roost.ListenerSettings {
 	if v := s.Listener(f.id); v.Name != "" {
 		return &v.Settings
 	}
-	return &roost.ListenerSettings{HeadTimeout: lingerFor, IdleTimeout: idleGrace, BodyTimeout: lingerFor, SendTimeout: lingerFor}
+	return &roost.ListenerSettings{Protocol: f.protocol, ProxyProtocol: f.introduced, HeadTimeout: lingerFor, IdleTimeout: idleGrace, BodyTimeout: lingerFor, SendTimeout: lingerFor}
 }
 
 // listen accepts from fd.
@@ -223,7 +227,7 @@ func (l *loop) dismiss(f *front, atOnce bool) {
 		}
 	}
 	l.slab.all(func(c *conn) {
-		if c.front == f && c.state == awaiting {
+		if c.front == f && (c.state == awaiting || c.state == peeking && c.pend == nil) {
 			l.arm(c, time.Duration(f.grace.Load()))
 		}
 	})
@@ -323,7 +327,7 @@ func (l *loop) fewest() *loop {
 // adopt makes a socket one of the loop's connections.
 func (l *loop) adopt(f *front, fd int32, from netip.AddrPort, shed bool) {
 	c := l.slab.take()
-	c.fd, c.front, c.from, c.counts = fd, f, from.Addr(), !shed
+	c.fd, c.front, c.from, c.port, c.counts = fd, f, from.Addr(), from.Port(), !shed
 	l.clients.Add(1)
 	if e := l.k.watch(fd, c.token()); e != 0 {
 		l.e.o.Log.Warn("cannot watch a connection", "error", e)

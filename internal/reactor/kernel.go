@@ -27,6 +27,7 @@ type kernel interface {
 	accept(fd int32) (conn int32, from netip.AddrPort, e syscall.Errno)
 	dial(to *target) (fd int32, e syscall.Errno) // EINPROGRESS: an event will tell, and fault what came of it
 	fault(fd int32) syscall.Errno
+	local(fd int32) netip.AddrPort // where the other side connected to; of a unix socket none
 
 	recv(fd int32, b []byte) (int, syscall.Errno)
 	send(fd int32, b []byte) (int, syscall.Errno)

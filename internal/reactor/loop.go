@@ -36,6 +36,7 @@ type loop struct {
 	sealed  []byte   // and the records that are written
 	buffers buffers
 	pipes   pipes
+	streams []*stream
 	works   []*work
 	racks   map[*roost.Live]*rack
 	lines   map[*roost.PoolLive][]*work // who waits for room, by pool

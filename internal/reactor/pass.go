@@ -23,7 +23,7 @@ func (l *loop) passWork(k *work) {
 
 // pass gives a client's connection to the other engine, which reads ahead first. Nothing of an answer may be left to send.
 func (l *loop) pass(c *conn, ahead []byte) {
-	p := Passed{Listener: c.front.id, Peer: carry.Peer{Listener: c.front.id, Addr: c.from}, Ahead: slices.Clone(ahead), Served: c.served}
+	p := Passed{Listener: c.front.id, Peer: c.peer(), Ahead: slices.Clone(ahead), Served: c.served}
 	l.k.unwatch(c.fd) // a duplicate shares the registration
 	f := os.NewFile(uintptr(c.fd), "")
 	nc, err := net.FileConn(f)
@@ -39,7 +39,6 @@ func (l *loop) pass(c *conn, ahead []byte) {
 	l.clients.Add(-1)
 	p.Conn, p.Done = nc, func() { front.gone(counted) }
 	if c.tls != nil {
-		c.tls.identify(&p.Peer)
 		p.Conn = c.tls.passOn(nc)
 		c.tls = nil
 	}

@@ -19,6 +19,7 @@ import (
 type relay struct {
 	carry.Relay
 	c, n    *conn
+	opening *stream       // until it stands
 	in, out int64         // bytes from the client, and to it
 	send    time.Duration // a side that takes nothing of what waits for it
 	half    time.Duration // silence while the other side has ended
@@ -47,12 +48,17 @@ func (l *loop) switchOver(k *work, out, ahead []byte) {
 	k.x.Settle(&r.Relay)
 	c.relay, n.relay, n.work = r, r, nil
 	c.state, n.state = relaying, relaying
-	e := l.write(c, out, ahead)
+	broke, e := c, l.write(c, out, ahead)
 	l.scratch(out)
 	l.forget(n)
 	l.rest(k)
+	if b := l.ahead(c); e == 0 && len(b) > 0 {
+		r.in = int64(len(b))
+		broke, e = n, l.write(n, b, nil)
+		l.forget(c)
+	}
 	if e != 0 {
-		l.sever(r, c, e)
+		l.sever(r, broke, e)
 	} else {
 		l.stand(r)
 	}
@@ -61,16 +67,8 @@ func (l *loop) switchOver(k *work, out, ahead []byte) {
 	}
 }
 
-// stand sets a relay going: what the client has said already is sent.
+// stand sets a relay going.
 func (l *loop) stand(r *relay) {
-	if b := l.ahead(r.c); len(b) > 0 {
-		r.in += int64(len(b))
-		if e := l.write(r.n, b, nil); e != 0 {
-			l.sever(r, r.n, e)
-			return
-		}
-		l.forget(r.c)
-	}
 	if r.c.eof {
 		l.shutWrite(r.n)
 	}
@@ -86,6 +84,12 @@ func (l *loop) stand(r *relay) {
 // carryOn passes on what a side says. gone: its connection is over in both directions, in order or not.
 func (l *loop) carryOn(c *conn, gone bool) {
 	r := c.relay
+	if r.opening != nil {
+		if gone {
+			l.unjoined(r, roost.StageConnect, roost.FaultClientGone, errLeft)
+		}
+		return // what it says is read when the node is there
+	}
 	to := r.other(c)
 	if c.eof {
 		if gone && (!c.ended || c.blocked()) { // in order it would wait for our end
@@ -222,6 +226,9 @@ func (l *loop) part(r *relay, aborted bool, cause string, end func(*conn)) {
 func (l *loop) relayLate(c *conn) {
 	r := c.relay
 	switch {
+	case r.opening != nil: // its node's name did not resolve in time
+		r.opening.path.asking = false
+		l.unjoined(r, roost.StageConnect, roost.FaultResolve, errConnectSlow)
 	case r.asked != 0:
 		l.part(r, true, causeCut, l.abort)
 	case c.blocked():
@@ -232,7 +239,13 @@ func (l *loop) relayLate(c *conn) {
 }
 
 // relayCut ends a relay at once.
-func (l *loop) relayCut(c *conn) { l.part(c.relay, true, errCut.Error(), l.abort) }
+func (l *loop) relayCut(c *conn) {
+	if r := c.relay; r.opening != nil {
+		l.unjoined(r, roost.StageConnect, roost.FaultClientGone, errCut)
+	} else {
+		l.part(r, true, errCut.Error(), l.abort)
+	}
+}
 
 // evict asks the relays to nodes that were cut to end. Requests end by themselves; it is looked anew each time, because one may
 // still become a relay.

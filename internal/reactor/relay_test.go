@@ -107,7 +107,7 @@ func TestAResetIsSeenBehindAnEnd(t *testing.T) {
 }
 
 func TestAHalfEndedRelayDoesNotLastForEver(t *testing.T) {
-	p := start(t, func(_ *roost.ListenerSettings, ps *roost.PoolSettings) { ps.BodyTimeout = 30 * time.Millisecond },
+	p := start(t, func(s *setup) { s.p.BodyTimeout = 30 * time.Millisecond },
 		tunnelled(t, "", func(c *net.TCPConn, br *bufio.Reader) {
 			c.CloseWrite()
 			io.Copy(io.Discard, br)
@@ -120,7 +120,7 @@ func TestAHalfEndedRelayDoesNotLastForEver(t *testing.T) {
 }
 
 func TestASideThatTakesNothingEndsItsRelay(t *testing.T) {
-	p := start(t, func(ls *roost.ListenerSettings, _ *roost.PoolSettings) { ls.SendTimeout = 100 * time.Millisecond },
+	p := start(t, func(s *setup) { s.l.SendTimeout = 100 * time.Millisecond },
 		tunnelled(t, "", func(c *net.TCPConn, br *bufio.Reader) { io.Copy(c, zeros{}) }))
 	p.tunnel("")
 	if r := p.wait(1); !r.Aborted || r.Cause != causeSlow || r.BytesOut == 0 {

@@ -34,19 +34,30 @@ type rig struct {
 	records []roost.Record
 }
 
-// start changes the settings, which are generous, and serves until the test ends.
-func start(t testing.TB, change func(*roost.ListenerSettings, *roost.PoolSettings), nodes ...string) *rig {
+// setup is what a test changes: settings are generous.
+type setup struct {
+	l     roost.ListenerSettings
+	p     roost.PoolSettings
+	key   roost.KeyOp
+	hello bool
+}
+
+// start serves until the test ends.
+func start(t testing.TB, change func(*setup), nodes ...string) *rig {
 	t.Helper()
 	r := &rig{t: t}
 	r.seen = sync.NewCond(&r.mu)
-	ls := roost.ListenerSettings{MaxConns: 20000, MaxHead: 32 << 10, MaxFields: 100, HeadTimeout: 10 * time.Second, IdleTimeout: time.Minute,
+	set := &setup{key: roost.KeyOp{From: roost.FromPath}}
+	set.l = roost.ListenerSettings{MaxConns: 20000, MaxHead: 32 << 10, MaxFields: 100, HeadTimeout: 10 * time.Second, IdleTimeout: time.Minute,
 		BodyTimeout: 10 * time.Second, SendTimeout: 10 * time.Second, Upgrades: []string{"websocket"}}
-	ps := roost.PoolSettings{ConnectTimeout: 5 * time.Second, HeadTimeout: 10 * time.Second, BodyTimeout: 10 * time.Second, MaxTries: 3,
+	set.p = roost.PoolSettings{ConnectTimeout: 5 * time.Second, HeadTimeout: 10 * time.Second, BodyTimeout: 10 * time.Second, MaxTries: 3,
 		IdleConns: 32, IdleTimeout: time.Minute, ReplayBody: 64 << 10}
 	if change != nil {
-		change(&ls, &ps)
+		change(set)
 	}
-	first := snapshot(ls, ps, nodes)
+	first := snapshot(set.l, set.p, nodes)
+	first.Listeners[0].Hello = set.hello
+	first.Listeners[0].Routes[0].Keys[0].Ops[0] = set.key
 	r.snap.Store(first)
 	e, err := New(Options{Snapshot: &r.snap, Record: r.record, Loops: 2, Log: slog.New(slog.NewTextHandler(testLog{t}, nil)),
 		Pass: func(p Passed) { p.Conn.Close(); p.Done(); t.Error("a connection was passed on") }})
@@ -113,11 +124,9 @@ func snapshot(ls roost.ListenerSettings, ps roost.PoolSettings, nodes []string) 
 		table.Roster = append(table.Roster, roost.RosterNode{ID: id, Share: roost.WeightOne})
 		pool.Nodes = append(pool.Nodes, roost.NodeView{ID: id, Addr: addr, Weight: roost.WeightOne, Verdict: roost.Well, Live: &roost.Live{}})
 	}
-	route := &roost.Route{Name: "all", PoolID: "pool", Keys: []roost.KeyProgram{{Ops: []roost.KeyOp{{From: roost.FromPath}}, Text: "path"}}}
-	if ls.Protocol == roost.ServesTCP {
-		route.Keys = []roost.KeyProgram{{Ops: []roost.KeyOp{{From: roost.FromClientIP}}, Text: "client_ip"}}
-	}
-	return &roost.Snapshot{Seq: 1, Listeners: []roost.ListenerView{{Name: "main", Settings: ls, Routes: []*roost.Route{route}}}, Pools: []roost.PoolView{pool}}
+	route := &roost.Route{Name: "all", PoolID: "pool", Keys: []roost.KeyProgram{{Ops: []roost.KeyOp{{From: roost.FromPath}}, Text: "key"}}}
+	listener := roost.ListenerView{Name: "main", Settings: ls, Routes: []*roost.Route{route}}
+	return &roost.Snapshot{Seq: 1, Listeners: []roost.ListenerView{listener}, Pools: []roost.PoolView{pool}}
 }
 
 func (r *rig) record(rec *roost.Record) {

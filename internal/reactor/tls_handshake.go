@@ -281,8 +281,7 @@ func (l *loop) shaken(c *conn) {
 	case c.tls.alpn == "h2":
 		l.pass(c, nil)
 	default:
-		l.await(c, c.settings(l.e.o.Snapshot.Load()))
-		l.readHead(c)
+		l.enter(c)
 	}
 }
 

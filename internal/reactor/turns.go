@@ -113,7 +113,7 @@ func (l *loop) expired(c *conn) {
 	case exchanging:
 		l.clientLate(c.work)
 	case connecting:
-		l.unreached(c, syscall.ETIMEDOUT)
+		l.missed(pathOf(c), syscall.ETIMEDOUT)
 	case answering:
 		l.nodeLate(c.work)
 	case shaking, lining:

@@ -61,10 +61,7 @@ func (l *loop) borrow(c *conn) *work {
 	s := l.e.o.Snapshot.Load()
 	set := c.settings(s)
 	k.c, k.s, k.start, c.work = c, s, l.now, k
-	k.peer = carry.Peer{Listener: c.front.id, Addr: c.from}
-	if c.tls != nil {
-		c.tls.identify(&k.peer)
-	}
+	k.peer = c.peer()
 	k.limits = clientLimits{Limits: h1.Limits{Head: set.MaxHead, Fields: set.MaxFields}, body: set.BodyTimeout, send: set.SendTimeout, http2: set.HTTP2}
 	k.gives = carry.Pace{Rate: set.MinBodyRate, Grace: set.BodyTimeout}
 	k.takes = carry.Pace{Rate: set.MinBodyRate, Grace: set.SendTimeout}
