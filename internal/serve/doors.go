@@ -8,6 +8,7 @@ import (
 
 	"roost"
 	"roost/internal/admin"
+	"roost/internal/listen"
 )
 
 // door is an open socket that operators come in by.
@@ -51,7 +52,7 @@ func (b *Balancer) prepareDoors(n *next, open func(string) (net.Listener, error)
 		} else {
 			d = &door{address: e.address, ln: newClosing(ln), secrecy: newSecrecy(), token: e.token}
 		}
-		s, err := d.secrecy.next(e.tls, []string{"http/1.1"}, b.log)
+		s, err := d.secrecy.next(e.tls, []string{"http/1.1"}, listen.CertOptions{Log: b.log, Permits: b.permits})
 		if err != nil {
 			fail("admin.tls", fmt.Errorf("admin: %w", err))
 		}

@@ -31,6 +31,18 @@ func loopsOf(cfg *roost.Config) int {
 	return cmp.Or(cfg.Loops, min(runtime.NumCPU(), runtime.GOMAXPROCS(0)))
 }
 
+// makeRoom lets other work run beside loops: each holds its place among GOMAXPROCS also while it waits for events, so there
+// must be one more. Work that takes long needs one of the permits, as many as there are such places: it would hold up the
+// rest of the process, and take CPUs from loops.
+func makeRoom(loops int) (permits chan struct{}) {
+	if loops == 0 {
+		return nil
+	}
+	places := max(runtime.GOMAXPROCS(0), loops+1)
+	runtime.GOMAXPROCS(places)
+	return make(chan struct{}, places-loops)
+}
+
 // openEngine makes the engine.
 func (b *Balancer) openEngine() error {
 	rest := std.New(std.Options{Snapshot: &b.snap, Log: b.log, Now: time.Now, Record: b.record})

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"runtime"
 	"sync"
 	"time"
 
@@ -25,12 +24,7 @@ type pair struct {
 }
 
 func (b *Balancer) openLoops(rest *std.Engine) error {
-	// A loop holds its place among GOMAXPROCS also while it waits for events, so there must be one more, or nothing else
-	// would ever run. What takes long beside the loops needs a permit, because places are not CPUs.
-	places := max(runtime.GOMAXPROCS(0), b.loops+1)
-	runtime.GOMAXPROCS(places)
-	permits := make(chan struct{}, places-b.loops)
-	loops, err := reactor.New(reactor.Options{Snapshot: &b.snap, Record: b.record, Log: b.log, Now: time.Now, Loops: b.loops, Permits: permits,
+	loops, err := reactor.New(reactor.Options{Snapshot: &b.snap, Record: b.record, Log: b.log, Now: time.Now, Loops: b.loops, Permits: b.permits,
 		Pass: func(p reactor.Passed) {
 			rest.Take(std.Guest{Conn: p.Conn, Peer: p.Peer, Ahead: p.Ahead, Served: p.Served, Done: p.Done})
 		}})

@@ -18,6 +18,7 @@ import (
 	"roost/internal/carry"
 	"roost/internal/config"
 	"roost/internal/control"
+	"roost/internal/listen"
 	"roost/internal/probe"
 	"roost/internal/store"
 	"roost/internal/store/sqlstore"
@@ -44,6 +45,7 @@ func openWith(cfg *roost.Config, o Options, open func(path string) (store.Store,
 	b.events = admin.NewEvents(b.logs)
 	b.log = slog.New(b.events)
 	b.loops, b.began, b.run = loopsOf(cfg), cfg, func() {}
+	b.permits = makeRoom(b.loops)
 	b.reloaded = roost.ReloadStatus{At: b.started, By: "start", OK: true}
 
 	if cfg.State != "" {
@@ -199,7 +201,7 @@ func (b *Balancer) prepare(cfg *roost.Config, open func(address string, n int, l
 			}
 			f = &front{id: l.ID, ln: newClosing(ln), secrecy: newSecrecy()}
 		}
-		s, err := f.secrecy.next(l.TLS, spoken(&l.Settings), b.log)
+		s, err := f.secrecy.next(l.TLS, spoken(&l.Settings), listen.CertOptions{Log: b.log, Permits: b.permits})
 		if err != nil {
 			fail("listeners."+l.Name+".tls", fmt.Errorf("listener %s: %w", l.Name, err))
 		}

@@ -2,7 +2,6 @@ package serve
 
 import (
 	"crypto/tls"
-	"log/slog"
 	"slices"
 	"sync/atomic"
 
@@ -53,7 +52,7 @@ func (s *secrecy) now() *shown {
 
 // next makes what is to be shown when want is configured, and changes nothing yet. Files that are shown already are not read
 // again; they follow changes by themselves.
-func (s *secrecy) next(want *roost.TLS, speaks []string, log *slog.Logger) (*shown, error) {
+func (s *secrecy) next(want *roost.TLS, speaks []string, o listen.CertOptions) (*shown, error) {
 	if want == nil {
 		return nil, nil
 	}
@@ -65,7 +64,7 @@ func (s *secrecy) next(want *roost.TLS, speaks []string, log *slog.Logger) (*sho
 		n.certs, n.forget = now.certs, now.forget
 	} else {
 		var err error
-		if n.certs, err = listen.OpenCerts(want, listen.CertOptions{Log: log}); err != nil {
+		if n.certs, err = listen.OpenCerts(want, o); err != nil {
 			return nil, err
 		}
 	}

@@ -85,6 +85,7 @@ type Balancer struct {
 	prober  *probe.Prober
 	engine  engine
 	loops   int                      // event loops; 0: the engine is std
+	permits chan struct{}            // one for each that may do heavy work beside the loops; nil: no bound
 	began   *roost.Config            // what the engine was chosen by
 	run     func()                   // starts what the engine needs beside Serve
 	stats   func() []roost.LoopStats // nil: there are no loops
