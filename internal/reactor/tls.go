@@ -4,7 +4,6 @@ package reactor
 
 import (
 	"crypto/tls"
-	"errors"
 	"io"
 	"net"
 	"syscall"
@@ -41,6 +40,10 @@ func (s *session) recv(l *loop, c *conn, b []byte) (n int, e syscall.Errno) {
 	}
 	var err error
 	for n < len(b) && err == nil {
+		if n > 0 && s.wire.empty() { // crypto/tls would find that out as well, and allocate for it
+			err = errWouldBlock
+			break
+		}
 		var m int
 		s.wire.want = len(b) - n
 		m, err = s.conn.Read(b[n:])
@@ -54,12 +57,13 @@ func (s *session) recv(l *loop, c *conn, b []byte) (n int, e syscall.Errno) {
 			e = syscall.EAGAIN
 		}
 	}
-	switch code := syscall.Errno(0); {
+	code, ok := err.(syscall.Errno)
+	switch {
 	case n > 0:
 		return n, 0 // an error stays, and the next read has it
 	case err == io.EOF:
 		return 0, 0
-	case errors.As(err, &code):
+	case ok:
 		return 0, code
 	case err != nil:
 		return 0, syscall.EPROTO

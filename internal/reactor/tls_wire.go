@@ -100,6 +100,10 @@ func (w *wire) fetch() error {
 // caches. Of 1 MiB answers, gathering all that was read cost a fifth more.
 const sealMost = 2 * maxRecord
 
+// empty tells whether crypto/tls has been given all that came, and no record in part: after a read that left room it has
+// nothing more.
+func (w *wire) empty() bool { return w.drained && len(w.in) == 0 && w.left == 0 && w.have == 0 }
+
 // Write takes all. What it does not send is for whoever called crypto/tls to send, when it has returned (seal).
 func (w *wire) Write(b []byte) (int, error) {
 	switch {

@@ -10,7 +10,7 @@ func TestAKeepAliveRequestAllocatesNothing(t *testing.T) {
 	if raced {
 		t.Skip("the race detector makes pools forget")
 	}
-	ask := enginetest.Lean(t, open)
+	ask := enginetest.Lean(t, open, false)
 	for range 100 {
 		ask()
 	}
@@ -24,7 +24,7 @@ func TestAKeepAliveRequestAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkKeepAliveRequest(b *testing.B) {
-	ask := enginetest.Lean(b, open)
+	ask := enginetest.Lean(b, open, false)
 	b.ReportAllocs()
 	for b.Loop() {
 		ask()
