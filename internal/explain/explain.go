@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,6 +56,9 @@ func Explain(snap *roost.Snapshot, q api.Request, live bool) (*api.Explanation, 
 	if !ok && route.Short(rt, r, nil, now.Unix()) {
 		a.Notes = append(a.Notes, "the key is made of the connection's first bytes, which are not known here")
 	}
+	if !ok && certified(rt) {
+		a.Notes = append(a.Notes, "the key is made of the client's certificate, which is not known here")
+	}
 	if ok {
 		a.KeyProgram, a.Unverified = program(rt, r, string(key), now.Unix())
 	} else if rt.OnMissing == roost.MissingReject {
@@ -64,6 +68,16 @@ func Explain(snap *roost.Snapshot, q api.Request, live bool) (*api.Explanation, 
 	}
 	choose(a, p, key, now.UnixNano())
 	return a, nil
+}
+
+// certified tells whether a key may come from the client's certificate.
+func certified(rt *roost.Route) bool {
+	for i := range rt.Keys {
+		if slices.ContainsFunc(rt.Keys[i].Ops, func(op roost.KeyOp) bool { return op.From == roost.FromCert }) {
+			return true
+		}
+	}
+	return false
 }
 
 // outcome says what becomes of a request that is refused.
