@@ -3,7 +3,7 @@ package pki
 import (
 	"bytes"
 	"crypto"
-	_ "crypto/sha1" // #nosec: the name of an issuer is looked up by it (RFC 5019, 2.1.1)
+	_ "crypto/sha1" // names of issuers are compared by it (RFC 5019, 2.1.1)
 	_ "crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
