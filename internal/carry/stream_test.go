@@ -138,15 +138,15 @@ func TestOnlyWhatWasNotSentIsTriedAgain(t *testing.T) {
 }
 
 func TestARelayIsSmallAndItsRecordIsThatOfTheStream(t *testing.T) {
-	if n := unsafe.Sizeof(Relay{}); n > 200 {
+	if n := unsafe.Sizeof(Relay{}); n > 112 {
 		t.Errorf("%d bytes", n)
 	}
 	w := newWorld(t).raw("", "sni")
 	x := w.stream(clientHello)
 	x.Choose(1, noon)
-	x.End(roost.StageDone, roost.NoFault, nil, noon+3)
+	x.End(roost.StageDone, roost.NoFault, nil, noon+3_000)
 	want := x.Record
-	want.BytesIn, want.BytesOut, want.Nanos = 10, 20, 50
+	want.BytesIn, want.BytesOut, want.Nanos = 10, 20, 50_000
 	var relay Relay
 	x.Settle(&relay)
 	live := relay.Live
@@ -155,7 +155,7 @@ func TestARelayIsSmallAndItsRecordIsThatOfTheStream(t *testing.T) {
 	}
 	x.Accept(w.snap, &w.peer, "", true, noon, noon) // its views are gone
 	var got roost.Record
-	relay.Finish(&got, 10, 20, noon+50)
+	relay.Finish(&got, 10, 20, noon+50_000)
 	if !reflect.DeepEqual(got, want) || live.Conns.Load() != 0 || relay != (Relay{}) {
 		t.Errorf("%+v\nwant %+v", got, want)
 	}
@@ -172,7 +172,7 @@ func TestARelayOfAnUpgradeHasTheRecordOfItsExchange(t *testing.T) {
 	want := *w.x.Finish(noon + 50)
 	want.BytesIn, want.BytesOut = 10, 20
 	var got roost.Record
-	relay.Finish(&got, 10, 20, noon+50)
+	relay.Finish(&got, 10, 20, noon+50_000)
 	if !reflect.DeepEqual(got, want) || !got.Upgraded || got.Status != 101 || got.Method != "GET" || got.Target != "/chat" {
 		t.Errorf("%+v\nwant %+v", got, want)
 	}

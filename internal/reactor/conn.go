@@ -5,7 +5,6 @@ package reactor
 import (
 	"net/netip"
 	"syscall"
-	"time"
 
 	"roost"
 	"roost/internal/carry"
@@ -31,10 +30,10 @@ type conn struct {
 	eof     bool // it will send no more (of a relay)
 	bulk    bool // it sends much at a time (of a relay)
 
-	linked     bool // in the wheel
-	slot       int64
-	deadline   int64 // by the loop's monotonic clock; 0: none
-	prev, next *conn
+	linked     bool   // in the wheel
+	slot       coarse // of it
+	prev, next int32  // there: the index of another and 1; 0: none
+	deadline   int64  // by the loop's monotonic clock; 0: none
 
 	pend  *buffer  // bytes read ahead
 	out   *buffer  // bytes that the socket did not take
@@ -53,10 +52,10 @@ type conn struct {
 
 	// Of a connection to a node.
 	rack   *rack
-	rested int64         // when it became idle
-	idle   time.Duration // how long the node keeps it then; 0: it did not say
-	spot   int32         // in the rack
-	spent  int32         // of a lingering client: bytes thrown away
+	rested coarse // when it became idle
+	idle   coarse // how long the node keeps it then; 0: it did not say
+	spot   int32  // in the rack
+	spent  int32  // of a lingering client: bytes thrown away
 }
 
 // state is what a connection is doing.
@@ -341,7 +340,7 @@ func (l *loop) shutter(c *conn, end func(int32)) {
 
 // release forgets a record whose socket is closed, or somebody else's.
 func (l *loop) release(c *conn) {
-	l.wheel.remove(c)
+	l.unlink(c)
 	l.forget(c)
 	l.lose(c)
 	if c.rack != nil && c.state == resting {

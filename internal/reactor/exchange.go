@@ -237,7 +237,7 @@ func (l *loop) answer(k *work, b []byte, e syscall.Errno) bool {
 				x.Close = true
 			}
 			out := x.AppendResponse(l.out[:0], &k.res, view, l.now)
-			n.idle = carry.NodeIdle(&k.res, view)
+			n.idle = coarsely(int64(carry.NodeIdle(&k.res, view)))
 			k.passing = true
 			return l.deliver(k, out, rest, e == errEnd)
 		}

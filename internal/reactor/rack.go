@@ -44,7 +44,7 @@ func (l *loop) idle(a *roost.Attempt, once bool) *conn {
 		case n.canRead || n.deadline != 0 && n.deadline <= l.mono:
 			l.close(n) // takes it off the list
 			continue
-		case once && l.mono-n.rested > int64(recent):
+		case once && l.mono-n.rested.nanos() > int64(recent):
 			return nil // those below rested longer; they are good enough for others
 		}
 		r.list = r.list[:len(r.list)-1]
@@ -64,13 +64,13 @@ func (l *loop) settleIn(n *conn, live *roost.Live, set *roost.PoolSettings) {
 		left = min(left, set.IdleTimeout)
 	}
 	if n.idle > 0 {
-		left = min(left, n.idle-idleMargin)
+		left = min(left, time.Duration(n.idle.nanos())-idleMargin)
 	}
 	if left <= 0 || len(r.list) >= limit || l.racks[live] != r {
 		l.close(n)
 		return
 	}
-	n.served, n.state, n.rested = true, resting, l.mono
+	n.served, n.state, n.rested = true, resting, coarsely(l.mono)
 	n.spot = int32(len(r.list))
 	r.list = append(r.list, n)
 	l.stats.resting.Add(1)

@@ -19,11 +19,11 @@ import (
 type relay struct {
 	carry.Relay
 	c, n    *conn
-	opening *stream       // until it stands
-	in, out int64         // bytes from the client, and to it
-	send    time.Duration // a side that takes nothing of what waits for it
-	half    time.Duration // silence while the other side has ended
-	asked   int64         // when it was told to end, because its node was cut, by the monotonic clock; 0: it was not
+	opening *stream // until it stands
+	in, out int64   // bytes from the client, and to it
+	send    coarse  // a side that takes nothing of what waits for it
+	half    coarse  // silence while the other side has ended
+	asked   coarse  // when it was told to end, because its node was cut, by the monotonic clock; 0: it was not
 }
 
 const (
@@ -44,7 +44,7 @@ func (r *relay) other(c *conn) *conn {
 // it.
 func (l *loop) switchOver(k *work, out, ahead []byte) {
 	c, n, live := k.c, k.n, k.x.Attempt.Pool
-	r := &relay{c: c, n: n, send: k.limits.send, half: k.set.BodyTimeout, out: int64(len(ahead))}
+	r := &relay{c: c, n: n, send: coarsely(int64(k.limits.send)), half: coarsely(int64(k.set.BodyTimeout)), out: int64(len(ahead))}
 	k.x.Settle(&r.Relay)
 	c.relay, n.relay, n.work = r, r, nil
 	c.state, n.state = relaying, relaying
@@ -160,9 +160,9 @@ func (l *loop) limit(r *relay, c *conn) {
 	switch {
 	case r.asked != 0: // it is set
 	case c.blocked():
-		l.arm(c, r.send)
+		l.arm(c, time.Duration(r.send.nanos()))
 	case r.other(c).eof && !c.eof:
-		l.arm(c, r.half)
+		l.arm(c, time.Duration(r.half.nanos()))
 	default:
 		l.arm(c, 0)
 	}
@@ -267,7 +267,7 @@ func (l *loop) evict(s *roost.Snapshot) {
 
 // dissolve tells both sides of a relay that it ends. What they still say is not passed on.
 func (l *loop) dissolve(r *relay) {
-	r.asked = l.mono
+	r.asked = coarsely(l.mono)
 	for _, c := range [...]*conn{r.c, r.n} {
 		l.shutWrite(c)
 		l.arm(c, cutGrace)

@@ -52,7 +52,7 @@ func (l *loop) judge(c *conn, s *roost.Snapshot, set *roost.ListenerSettings) {
 	case carry.Shut:
 		l.turnAway(c, t, why)
 	case carry.Ready:
-		r := &relay{c: c, opening: t, send: set.SendTimeout}
+		r := &relay{c: c, opening: t, send: coarsely(int64(set.SendTimeout))}
 		c.relay, c.state = r, relaying
 		l.arm(c, 0)
 		l.join(r)
@@ -85,7 +85,7 @@ func (l *loop) join(r *relay) {
 		return
 	}
 	t.set = x.Pool.Settings
-	r.half = t.set.BodyTimeout
+	r.half = coarsely(int64(t.set.BodyTimeout))
 	p := &t.path
 	p.relay, p.c, p.at, p.set = r, r.c, &r.n, &t.set
 	l.find(p, x.Attempt.Addr)

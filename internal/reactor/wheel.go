@@ -8,9 +8,9 @@ import "time"
 // deadline that moves later stays where it is and is moved when its slot comes, so that setting one for each request costs
 // a store. Times are the loop's monotonic clock.
 type wheel struct {
-	slots [wheelSlots]*conn
-	at    int64 // slots up to this one were looked through
-	n     int   // records in it
+	slots [wheelSlots]int32 // the index of the first record and 1; 0: none
+	at    int64             // slots up to this one were looked through
+	n     int               // records in it
 }
 
 const (
@@ -19,6 +19,14 @@ const (
 	wheelSlots = 512 // 34 s around; what is later goes around again
 )
 
+// coarse is a time, or a duration, as precise as deadlines are, in a half of the space: in slots, for nine years. Durations are
+// rounded up.
+type coarse uint32
+
+func coarsely(nanos int64) coarse { return coarse((nanos + slotTime - 1) >> slotBits) }
+
+func (t coarse) nanos() int64 { return int64(t) << slotBits }
+
 // arm gives c the deadline d from now; 0: none.
 func (l *loop) arm(c *conn, d time.Duration) {
 	if d <= 0 {
@@ -26,40 +34,42 @@ func (l *loop) arm(c *conn, d time.Duration) {
 		return
 	}
 	c.deadline = l.mono + int64(d)
-	if slot := c.deadline>>slotBits + 1; !c.linked || c.slot > slot {
-		l.wheel.remove(c)
-		l.wheel.add(c, slot)
+	if slot := c.deadline>>slotBits + 1; !c.linked || int64(c.slot) > slot {
+		l.unlink(c)
+		l.link(c, slot)
 	}
 }
 
-func (w *wheel) add(c *conn, slot int64) {
+func (l *loop) link(c *conn, slot int64) {
+	w := &l.wheel
 	slot = min(max(slot, w.at+1), w.at+wheelSlots-1)
 	head := &w.slots[slot%wheelSlots]
-	c.slot, c.linked, c.prev, c.next = slot, true, nil, *head
-	if c.next != nil {
-		c.next.prev = c
+	c.slot, c.linked, c.prev, c.next = coarse(slot), true, 0, *head
+	if c.next != 0 {
+		l.slab.at(c.next - 1).prev = c.index + 1
 	}
-	*head = c
+	*head = c.index + 1
 	w.n++
 }
 
-func (w *wheel) remove(c *conn) {
+func (l *loop) unlink(c *conn) {
 	if !c.linked {
 		return
 	}
-	if c.prev != nil {
-		c.prev.next = c.next
+	w := &l.wheel
+	if c.prev != 0 {
+		l.slab.at(c.prev - 1).next = c.next
 	} else {
 		w.slots[c.slot%wheelSlots] = c.next
 	}
-	if c.next != nil {
-		c.next.prev = c.prev
+	if c.next != 0 {
+		l.slab.at(c.next - 1).prev = c.prev
 	}
-	c.prev, c.next, c.linked = nil, nil, false
+	c.prev, c.next, c.linked = 0, 0, false
 	w.n--
 }
 
-// turn calls expired for each record whose deadline has passed.
+// expire calls expired for each record whose deadline has passed.
 func (l *loop) expire() {
 	w := &l.wheel
 	now := l.mono >> slotBits
@@ -68,15 +78,16 @@ func (l *loop) expire() {
 	}
 	for w.at < now {
 		w.at++
-		for c := w.slots[w.at%wheelSlots]; c != nil; c = w.slots[w.at%wheelSlots] {
-			w.remove(c)
+		for w.slots[w.at%wheelSlots] != 0 {
+			c := l.slab.at(w.slots[w.at%wheelSlots] - 1)
+			l.unlink(c)
 			switch {
 			case c.deadline == 0:
 			case c.deadline <= l.mono:
 				c.deadline = 0
 				l.expired(c)
 			default:
-				w.add(c, c.deadline>>slotBits+1)
+				l.link(c, c.deadline>>slotBits+1)
 			}
 		}
 	}
