@@ -65,11 +65,19 @@ func openTCP(address string) (net.Listener, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
 	defer cancel()
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	ln, err := listenConfig(nil).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, explain(err, n)
 	}
 	return unwatched(ln)
+}
+
+// listenConfig is for plain TCP. Multipath TCP, which Go would take where the system has it, costs each connection of
+// those who do not speak it, and its sockets are not what splice and the loops know.
+func listenConfig(control func(network, address string, c syscall.RawConn) error) *net.ListenConfig {
+	lc := &net.ListenConfig{Control: control}
+	lc.SetMultipathTCP(false)
+	return lc
 }
 
 // explain adds to the system's reason what an operator can do about it.

@@ -53,7 +53,7 @@ func multiply(ln net.Listener, address string, n int) (net.Listener, error) {
 func openSharing(address string) (net.Listener, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
 	defer cancel()
-	ln, err := (&net.ListenConfig{Control: sharePort}).Listen(ctx, "tcp", address)
+	ln, err := listenConfig(sharePort).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
