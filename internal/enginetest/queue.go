@@ -1,7 +1,9 @@
 package enginetest
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -38,26 +40,24 @@ func (engine subject) TestRequestsBeyondAHardLimitWaitInLine(t *testing.T) {
 			}
 		})
 	}
-	for full.Load() < 3 || pool.Live.Waiting.Load() < 5 { // 2 run, 5 wait, 3 are too many
-		p.Wait(int(full.Load()) + 1)
-		if full.Load() > 3 {
-			break
-		}
+	// 2 run, 5 wait, 3 are too many; or 4, if some came while one was about to leave the line again.
+	for full.Load()+at.Load()+pool.Live.Waiting.Load() < 10 {
+		<-time.After(time.Millisecond)
 	}
-	for range 7 {
+	for range 10 - full.Load() {
 		release <- true
 	}
 	all.Wait()
-	if ok.Load() != 7 || full.Load() != 3 || most.Load() > 2 || pool.Live.Waiting.Load() != 0 {
+	if full.Load() < 3 || full.Load() > 4 || ok.Load() != 10-full.Load() || most.Load() > 2 || pool.Live.Waiting.Load() != 0 {
 		t.Errorf("%d answered, %d refused, %d at once, %d still waiting", ok.Load(), full.Load(), most.Load(), pool.Live.Waiting.Load())
 	}
-	queued := 0
+	queued := int64(0)
 	for i := range 10 {
 		if r := p.Wait(i + 1); r.Queued > 0 && r.Status == 200 {
 			queued++
 		}
 	}
-	if queued != 5 {
+	if queued < ok.Load()-2 {
 		t.Errorf("%d records say that they waited", queued)
 	}
 }
@@ -112,4 +112,35 @@ func (engine subject) TestAReloadLetsTheLineIn(t *testing.T) {
 		t.Errorf("got %d", s)
 	}
 	c.Close()
+}
+
+func (engine subject) TestWhoWaitsInLineKeepsItsBody(t *testing.T) {
+	n := Node(t, func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		w.Write(b)
+	})
+	p := engine.start(t, func(s *Setup) { s.Pool.MaxInFlight, s.Pool.QueueLen = 1, 100 }, n)
+	var all sync.WaitGroup
+	for i := range 20 {
+		all.Go(func() {
+			c := p.Dial()
+			br := bufio.NewReader(c)
+			for j := range 30 {
+				body := strings.Repeat(fmt.Sprint(i, " ", j, "."), 100)
+				head := CRLF("POST / HTTP/1.1", "Host: h", fmt.Sprint("Content-Length: ", len(body)))
+				io.WriteString(c, head[:10])
+				io.WriteString(c, head[10:]+body)
+				res, err := http.ReadResponse(br, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if b, err := io.ReadAll(res.Body); err != nil || res.StatusCode != 200 || string(b) != body {
+					t.Errorf("client %d, request %d: %d, %d bytes of %.40q, %v", i, j, res.StatusCode, len(b), b, err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }

@@ -167,9 +167,8 @@ func (engine subject) TestStreamsOfARetiredListenerAreAnswered(t *testing.T) {
 func (engine subject) TestAListenerThatBrokeIsNotTakenForARetiredOne(t *testing.T) {
 	p := engine.start(t, nil)
 	ln := ListenOn(t, "tcp")
-	served := p.serve(ln, p.Second(), nil)
 	ln.Close()
-	if err := <-served; err == nil {
+	if err := <-p.serve(ln, p.Second(), nil); err == nil {
 		t.Error("no error")
 	}
 }

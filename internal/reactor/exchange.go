@@ -53,33 +53,31 @@ func (l *loop) reject(k *work, r carry.Reply) {
 	l.settle(k, true)
 }
 
-// attempt makes attempts until one is under way, or none is left. ahead is what was read of the client and not used.
+// attempt makes the next attempt; where every node is at its limit, the first one waits in line. ahead is what was read of the
+// client and not used.
 func (l *loop) attempt(k *work, ahead []byte) {
-	refused, waits := l.choose(k)
-	switch {
-	case waits:
-		l.keep(k.c, ahead)
-	case refused != roost.NotRefused:
-		l.keep(k.c, ahead)
-		l.fail(k, k.x.Refused(refused))
-	default:
+	refused := l.choose(k)
+	if refused == roost.NotRefused {
 		l.reach(k, ahead)
+		return
 	}
+	l.keep(k.c, ahead)
+	if refused == roost.RefusedFull && k.x.Record.Tries == 0 && l.queue(k) {
+		return
+	}
+	l.fail(k, k.x.Refused(refused))
 }
 
-// choose makes the next attempt; where every node is at its limit, the first one waits in line.
-func (l *loop) choose(k *work) (refused roost.Refusal, waits bool) {
+// choose chooses the node. Nobody goes before those who wait.
+func (l *loop) choose(k *work) roost.Refusal {
 	x := &k.x
-	if x.Record.Tries > 0 {
+	switch {
+	case x.Record.Tries > 0:
 		x.Refresh(l.e.o.Snapshot.Load()) // the attempt before may have taken long
+	case x.Pool.Live.Waiting.Load() > 0:
+		return roost.RefusedFull
 	}
-	if x.Record.Tries > 0 || x.Pool.Live.Waiting.Load() == 0 {
-		refused := x.Choose(l.random(), l.now)
-		if refused != roost.RefusedFull || x.Record.Tries > 0 {
-			return refused, false
-		}
-	}
-	return roost.RefusedFull, l.queue(k)
+	return x.Choose(l.random(), l.now)
 }
 
 // reach finds a connection to the chosen node, and goes on with it, or dials.
@@ -124,6 +122,9 @@ func (l *loop) converse(k *work, ahead []byte) {
 	}
 	x.Sent = true
 	l.sending(k)
+	if n.canRead {
+		l.later(n) // it spoke, or ended, while it was dialled
+	}
 	if !u.read && c.canRead {
 		l.upload(c, false)
 	}

@@ -23,7 +23,7 @@ func (l *loop) queue(k *work) bool {
 		live.Waiting.Add(-1)
 		return false
 	}
-	k.waits, k.since = true, l.mono
+	k.waits, k.line, k.since = true, live, l.mono
 	l.lines[live] = append(l.lines[live], k)
 	l.arm(k.c, set.QueueTimeout)
 	l.due(l.mono + int64(lookUpEvery))
@@ -35,7 +35,7 @@ func (l *loop) queue(k *work) bool {
 
 // unqueue takes a request out of its line.
 func (l *loop) unqueue(k *work) {
-	live := k.x.Pool.Live
+	live := k.line
 	line := l.lines[live]
 	if i := slices.Index(line, k); i >= 0 {
 		l.lines[live] = slices.Delete(line, i, i+1)
@@ -43,7 +43,7 @@ func (l *loop) unqueue(k *work) {
 	if len(l.lines[live]) == 0 {
 		delete(l.lines, live)
 	}
-	k.waits = false
+	k.waits, k.line = false, nil
 	k.x.Record.Queued = l.mono - k.since
 	live.Waiting.Add(-1)
 	l.arm(k.c, 0)

@@ -53,6 +53,9 @@ func (l *loop) flushed(c *conn) bool {
 			if k.passing {
 				l.arm(n, k.set.BodyTimeout)
 			}
+			if !k.upload.read && !n.blocked() {
+				l.arm(c, k.limits.body) // it is to send again
+			}
 			l.later(n) // it may have been left with something to read
 		}
 	}
@@ -141,7 +144,7 @@ func (l *loop) clientLate(k *work) {
 			return
 		}
 		l.failed(k, roost.StageBody, roost.FaultClientSlow, errReadSlow)
-	case l.mono-k.moved < int64(k.limits.body):
+	case k.passing && l.mono-k.moved < int64(k.limits.body):
 		l.arm(k.c, k.limits.body-time.Duration(l.mono-k.moved)) // while both sides stream, neither's silence alone means anything
 	case !u.read:
 		l.failed(k, roost.StageSend, roost.FaultClientSlow, errBodySlow)

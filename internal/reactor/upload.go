@@ -166,7 +166,9 @@ func (l *loop) breakUpload(k *work) {
 	k.upload.sent = true // and has its time from now on
 	n := k.n
 	l.lose(n)
-	if !k.passing {
+	if k.passing {
+		l.arm(n, k.set.BodyTimeout)
+	} else {
 		l.arm(n, k.set.HeadTimeout)
 	}
 	n.canRead, n.hup = true, true

@@ -36,8 +36,9 @@ type work struct {
 	over    bool       // the answer is written; what the socket did not take is in the client's out
 	linger  bool       // and then the client may still be sending
 
-	waits bool  // in its pool's line
-	since int64 // by the monotonic clock
+	waits bool            // in its pool's line
+	line  *roost.PoolLive // which one: a reload may give the pool another
+	since int64           // by the monotonic clock
 
 	path path // to the node, while it is dialled
 }
