@@ -11,6 +11,7 @@ import (
 	"slices"
 	"syscall"
 
+	"roost"
 	"roost/internal/pki"
 	"roost/internal/sniff"
 )
@@ -276,9 +277,10 @@ func (h *handshake) send(l *loop, c *conn) syscall.Errno {
 
 // shaken goes on with a connection whose handshake is done, once the last of it was sent.
 func (l *loop) shaken(c *conn) {
+	set := c.settings(l.e.o.Snapshot.Load())
 	switch {
 	case c.blocked(): // flushed comes back
-	case c.tls.alpn == "h2":
+	case c.tls.alpn == "h2" && set.Protocol == roost.ServesHTTP:
 		l.pass(c, nil)
 	default:
 		l.enter(c)

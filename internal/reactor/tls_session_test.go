@@ -17,10 +17,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"roost"
 )
 
 // forger is a TLS 1.3 client that has shaken hands, and then writes its records itself, so that a test says what is in which
@@ -251,6 +255,76 @@ func TestATunnelThroughTLSEndsSideBySide(t *testing.T) {
 	}
 	if b, err := io.ReadAll(br); err != nil || string(b) != "early heard one two" || f.raw.last() != alertSize {
 		t.Errorf("%q, %v", b, err)
+	}
+}
+
+// openssl's client can be told to ask for what ours cannot. It takes one command from each read of what is typed.
+func TestOpenSSLGetsNewKeysAndNoRenegotiation(t *testing.T) {
+	openssl, err := exec.LookPath("openssl")
+	if err != nil {
+		t.Skip("no openssl here")
+	}
+	d := openTLS(t, echo, nil)
+	for _, x := range []struct{ version, command, done, want string }{
+		{"-tls1_3", "K\n", "KEYUPDATE", "HTTP/1.1 200"},
+		{"-tls1_2", "R\n", "RENEGOTIATING", "alert"},
+	} {
+		s := exec.CommandContext(t.Context(), openssl, "s_client", "-connect", d.addr, x.version, "-alpn", "http/1.1")
+		out, said, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Stdout, s.Stderr = said, said
+		in, err := s.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Start(); err != nil {
+			t.Fatal(err)
+		}
+		said.Close()
+		all := bufio.NewScanner(out)
+		until := func(text string) (found bool) {
+			for !found && all.Scan() {
+				found = strings.Contains(all.Text(), text)
+			}
+			return found
+		}
+		until("Verify return code")
+		io.WriteString(in, x.command)
+		if !until(x.done) {
+			t.Errorf("no %s", x.done)
+		}
+		io.WriteString(in, get)
+		if !until(x.want) {
+			t.Errorf("after %s there was no %q", x.done, x.want)
+		}
+		in.Close()
+		for all.Scan() {
+		}
+		s.Wait()
+		out.Close()
+	}
+}
+
+// What comes out of TLS is relayed as bytes, by the name that the client asked for.
+func TestRawConnectionsEndTheirTLSHere(t *testing.T) {
+	echoes := node(t, func(c *net.TCPConn, _ int) {
+		b, _ := io.ReadAll(c)
+		io.WriteString(c, "heard "+string(b))
+	})
+	d := openTLS(t, echo, func(d *tlsDoor, s *roost.Snapshot) {
+		d.set.Protocol = roost.ServesTCP
+		s.Pools[0].Nodes[0].Addr = echoes
+		s.Listeners[0].Routes[0].Keys = []roost.KeyProgram{{Ops: []roost.KeyOp{{From: roost.FromSNI}}, Text: "sni"}}
+	})
+	f := d.forge()
+	f.send(f.record(dataRecord, "one "), f.record(dataRecord, "two"), f.record(alertRecord, "\x01\x00"))
+	if b, err := io.ReadAll(f); err != nil || string(b) != "heard one two" || f.raw.last() != alertSize {
+		t.Errorf("%q, %v", b, err)
+	}
+	if key := <-d.keys; key != "roost.test" {
+		t.Errorf("the key is %q", key)
 	}
 }
 

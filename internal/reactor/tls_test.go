@@ -44,6 +44,7 @@ type tlsDoor struct {
 	gone chan struct{} // closed when Serve has returned
 	stop context.CancelFunc
 	keys chan string // of the exchanges, as far as anybody asks
+	wrap func(kernel) kernel
 }
 
 func certificate(t testing.TB, key crypto.Signer, change func(*x509.Certificate)) (tls.Certificate, *x509.CertPool) {
@@ -95,9 +96,15 @@ func openTLS(t testing.TB, node http.HandlerFunc, change func(*tlsDoor, *roost.S
 		}
 	}
 	var err error
-	d.e, err = New(Options{Snapshot: snap, Log: log, Loops: 1, Record: record, Pass: func(p Passed) {
+	d.e, err = newEngine(Options{Snapshot: snap, Log: log, Loops: 1, Record: record, Pass: func(p Passed) {
 		other.Take(std.Guest{Conn: p.Conn, Peer: p.Peer, Ahead: p.Ahead, Served: p.Served, Done: p.Done})
-	}})
+	}}, func() (kernel, error) {
+		s, err := openSystem()
+		if d.wrap == nil || err != nil {
+			return s, err
+		}
+		return d.wrap(s), nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
