@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
-	"regexp"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -32,16 +31,8 @@ type contracted struct {
 // loopsOfTests are enough for connections to be on different ones.
 const loopsOfTests = 2
 
-// pending are the tests, by a part of their names, that wait for what is being written: raw connections, PROXY headers,
-// and the least rate of bodies.
-var pending = regexp.MustCompile(`ProxyHeader|HTTPNodesHear|RawConnections|BytesGoBothWaysUntil|ServerMaySpeak|TLSPasses|TLSThatEndsHere|` +
-	`FirstBytes|WhatCannotBePlaced|ADeadNodeIsLeft|ANodeThatBreaksOff|BodyThatIsTooSlow`)
-
 func open(t testing.TB, o enginetest.Options) enginetest.Engine {
 	t.Helper()
-	if pending.MatchString(t.Name()) {
-		t.Skip("not yet")
-	}
 	dials := &atomic.Pointer[func()]{}
 	c := openOn(t, o, func() (kernel, error) {
 		s, err := openSystem()
