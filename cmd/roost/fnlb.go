@@ -58,7 +58,7 @@ func runFnlb(ctx context.Context, f fnlb.Flags, ignored []string, stderr io.Writ
 	level := logrusLevel(os.Getenv("LOG_LEVEL"))
 	signals := listenToSignals() // SIGHUP must not end it; there is no file to read again, and the log says so
 	defer signal.Stop(signals)
-	collectSeldom()
+	boundMemory()
 	var threshold slog.Level
 	if err := threshold.UnmarshalText([]byte(level)); err != nil {
 		return fmt.Errorf("LOG_LEVEL: %w", err)

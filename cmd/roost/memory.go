@@ -11,21 +11,14 @@ import (
 	"strings"
 )
 
-const (
-	// gcPercent lets the heap grow to five times what lives before it is collected. A balancer's heap is small, and a
-	// collection competes with traffic for CPUs.
-	gcPercent = 400
-	// heapShare is the part of the memory at hand beyond which collections come more often: the rest is for the kernel,
-	// whose socket buffers count against a container too.
-	heapShare = 0.75
-)
+// heapShare is the part of the memory at hand beyond which collections come more often: the rest is for the kernel, whose
+// socket buffers count against a container too.
+const heapShare = 0.75
 
-// collectSeldom trades memory that is there for CPU, as far as the operator has not decided it: by GOGC and GOMEMLIMIT, which
-// mean what they mean for every Go program.
-func collectSeldom() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+// boundMemory keeps the heap within the memory at hand, as far as the operator has not decided it by GOMEMLIMIT. GOGC stays
+// Go's: requests on the loops allocate nothing, so that collecting seldom would save them nothing, and would let what TLS
+// handshakes and HTTP/2 leave behind grow to a multiple of what lives.
+func boundMemory() {
 	if limit := memoryAtHand(os.DirFS("/")); limit > 0 && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(int64(float64(limit) * heapShare))
 	}

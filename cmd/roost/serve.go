@@ -117,7 +117,7 @@ func serveCommand() *cobra.Command {
 		signals := listenToSignals()
 		defer signal.Stop(signals)
 		defer outliveReaders()()
-		collectSeldom()
+		boundMemory()
 		parent := upgrade.FromParent()
 		err := s.serve(cmd, o, parent, signals)
 		if err != nil && err.Error() != "" { // else the diagnostics on standard error say it

@@ -169,7 +169,7 @@ func TestARelayOfAnUpgradeHasTheRecordOfItsExchange(t *testing.T) {
 	}
 	var relay Relay
 	w.x.Settle(&relay)
-	want := *w.x.Finish(noon + 50)
+	want := *w.x.Finish(noon + 50_000)
 	want.BytesIn, want.BytesOut = 10, 20
 	var got roost.Record
 	relay.Finish(&got, 10, 20, noon+50_000)
