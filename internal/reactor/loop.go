@@ -4,6 +4,7 @@ package reactor
 
 import (
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -166,6 +167,7 @@ func (l *loop) handle(ev *event) {
 
 // ready tells a connection what happened to its socket.
 func (l *loop) ready(c *conn, events uint32) {
+	defer l.survive(c)
 	if events&(evIn|evHup|evErr|evRdHup) != 0 {
 		c.canRead = true
 		c.hup = c.hup || events&(evHup|evErr|evRdHup) != 0
@@ -239,10 +241,32 @@ func (l *loop) again() {
 	for _, t := range run {
 		if c := l.slab.find(t); c != nil {
 			c.queued = false
-			l.look(c, false)
+			l.lookAgain(c)
 		}
 	}
 	l.spare = run[:0]
+}
+
+func (l *loop) lookAgain(c *conn) {
+	defer l.survive(c)
+	l.look(c, false)
+}
+
+// survive ends a connection that met a bug of ours, and what runs on it, instead of the process. To be deferred.
+func (l *loop) survive(c *conn) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	l.e.Panics.Add(1)
+	l.e.o.Log.Error("a bug ended a connection", "panic", p, "stack", string(debug.Stack()))
+	switch {
+	case c.node && c.work != nil:
+		c = c.work.c
+	case c.node && c.relay != nil:
+		c = c.relay.c
+	}
+	l.cut(c)
 }
 
 // post has f called on the loop; any goroutine may. It tells whether anybody will.

@@ -61,12 +61,17 @@ func (l *loop) admitNext(live *roost.PoolLive) {
 			return
 		}
 		l.unqueue(k)
-		if refused != roost.NotRefused {
-			l.fail(k, x.Refused(refused))
-			continue
-		}
-		l.reach(k, l.ahead(k.c))
+		l.admitted(k, refused)
 	}
+}
+
+func (l *loop) admitted(k *work, refused roost.Refusal) {
+	defer l.survive(k.c)
+	if refused != roost.NotRefused {
+		l.fail(k, k.x.Refused(refused))
+		return
+	}
+	l.reach(k, l.ahead(k.c))
 }
 
 // room says that an attempt at a pool where requests wait has ended.

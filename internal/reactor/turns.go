@@ -108,6 +108,7 @@ var (
 
 // expired goes on when a connection's deadline has passed.
 func (l *loop) expired(c *conn) {
+	defer l.survive(c)
 	switch c.state {
 	case awaiting, resting, lingering:
 		l.close(c)
