@@ -24,7 +24,9 @@ type path struct {
 	set   *roost.PoolSettings
 
 	addrs []netip.AddrPort
-	by    int64 // the monotonic clock; 0: no limit
+	tried int    // of these
+	to    target // the one that is tried
+	by    int64  // the monotonic clock; 0: no limit
 	fault roost.Fault
 	err   error // of the first address
 	turn  int32 // tells this dial's answers from those of an earlier one
@@ -50,13 +52,14 @@ func (l *loop) dial(k *work) {
 
 // find begins to connect to a node. What comes of it is told by reached or lost.
 func (l *loop) find(p *path, addr string) {
-	p.addrs, p.by, p.fault, p.err, p.asking = p.addrs[:0], 0, roost.NoFault, nil, false
+	p.addrs, p.tried, p.by, p.fault, p.err, p.asking = p.addrs[:0], 0, 0, roost.NoFault, nil, false
 	p.turn++
 	if p.set.ConnectTimeout > 0 {
 		p.by = l.mono + int64(p.set.ConnectTimeout)
 	}
 	if unix, ok := strings.CutPrefix(addr, "unix:"); ok {
-		l.connect(p, &target{path: unix})
+		p.to = target{path: unix}
+		l.connect(p)
 		return
 	}
 	if ip, err := netip.ParseAddrPort(addr); err == nil {
@@ -104,9 +107,9 @@ func pathOf(c *conn) *path {
 
 // try dials the next address. Of several failures the first one is told.
 func (l *loop) try(p *path) {
-	for len(p.addrs) > 0 {
-		to := p.addrs[0]
-		p.addrs = p.addrs[1:]
+	for p.tried < len(p.addrs) {
+		to := p.addrs[p.tried]
+		p.tried++
 		ip := to.Addr().Unmap()
 		// Checked here and not where the name was configured: what a name resolves to is someone else's to change.
 		if roost.Forbidden(ip) && !p.set.AllowLinkLocal {
@@ -117,7 +120,8 @@ func (l *loop) try(p *path) {
 			p.note(roost.FaultConnect, errConnectSlow)
 			break
 		}
-		l.connect(p, &target{addr: netip.AddrPortFrom(ip, to.Port())})
+		p.to = target{addr: netip.AddrPortFrom(ip, to.Port())}
+		l.connect(p)
 		return
 	}
 	p.note(roost.FaultResolve, errNoAddress)
@@ -131,8 +135,8 @@ func (p *path) note(f roost.Fault, err error) {
 }
 
 // connect begins to connect to one address.
-func (l *loop) connect(p *path, to *target) {
-	fd, e := l.k.dial(to)
+func (l *loop) connect(p *path) {
+	fd, e := l.k.dial(&p.to)
 	if e != 0 && e != syscall.EINPROGRESS {
 		l.missed(p, e)
 		return
@@ -151,7 +155,7 @@ func (l *loop) connect(p *path, to *target) {
 	}
 	if p.by != 0 {
 		left := time.Duration(p.by - l.mono)
-		if more := len(p.addrs); more > 0 {
+		if more := len(p.addrs) - p.tried; more > 0 {
 			left = min(left, max(left/time.Duration(more+1), minTry))
 		}
 		l.arm(n, max(left, 1))

@@ -9,6 +9,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -200,6 +202,101 @@ func TestARelayIsTheSameAsAWire(t *testing.T) {
 		}
 		p.stop()
 	}
+}
+
+func TestARelayAllocatesNothing(t *testing.T) {
+	p := start(t, raw, echoes(t, ""))
+	c, br := p.dial("")
+	b := make([]byte, 100)
+	ask := func() {
+		if _, err := c.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(br, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, size := range []int{100, 256 << 10} { // by copy, by pipe
+		b = make([]byte, size)
+		for range 20 {
+			ask()
+		}
+		if n := testing.AllocsPerRun(20, ask); n > 0 {
+			t.Errorf("%v allocations for %d bytes", n, size)
+		}
+	}
+}
+
+// Many connections come and go, ended by either side, in order and not; nothing of them is left.
+func TestTenThousandRelaysLeaveNothingBehind(t *testing.T) {
+	echoes(t, "") // the runtime has its own descriptors now
+	before := descriptors(t)
+	t.Run("10000", comeAndGo)
+	if n := descriptors(t); n > before {
+		t.Errorf("%d descriptors, and %d before", n, before)
+	}
+}
+
+func comeAndGo(t *testing.T) {
+	const waves, each = 20, 500
+	p := start(t, raw, node(t, func(c *net.TCPConn, n int) {
+		var b [1]byte
+		c.Read(b[:])
+		switch n % 3 {
+		case 0:
+			c.SetLinger(0)
+		case 1:
+			io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c}) // not by a pipe, which the runtime would keep
+		}
+	}))
+	p.mu.Lock()
+	p.records = make([]roost.Record, 0, waves*each) // or it would be what grows
+	p.mu.Unlock()
+	var heap [waves]uint64
+	for wave := range waves {
+		conns := make([]net.Conn, each)
+		var all sync.WaitGroup
+		for i := range 4 {
+			all.Go(func() {
+				for j := i; j < each; j += 4 {
+					c, err := net.Dial("tcp", p.addr)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					conns[j] = c
+				}
+			})
+		}
+		all.Wait()
+		if t.Failed() {
+			return
+		}
+		for i, c := range conns {
+			io.WriteString(c, "x")
+			if i%2 == 0 {
+				c.(*net.TCPConn).CloseWrite()
+				io.Copy(io.Discard, c)
+			}
+			c.Close()
+		}
+		p.wait((wave + 1) * each)
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		heap[wave] = m.HeapAlloc
+	}
+	if first, last := heap[1], heap[waves-1]; last > first+first/4+1<<20 {
+		t.Errorf("memory grows: %d", heap)
+	}
+}
+
+func descriptors(t *testing.T) int {
+	all, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skip(err)
+	}
+	return len(all)
 }
 
 func random(rnd *rand.Rand, n int) []byte {

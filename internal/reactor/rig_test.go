@@ -5,6 +5,7 @@ package reactor
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -40,6 +41,7 @@ type setup struct {
 	p     roost.PoolSettings
 	key   roost.KeyOp
 	hello bool
+	tls   *tls.Config // nil: clear text
 }
 
 // start serves until the test ends.
@@ -74,7 +76,7 @@ func start(t testing.TB, change func(*setup), nodes ...string) *rig {
 	var all sync.WaitGroup
 	served := make(chan error, 1)
 	all.Go(func() { e.Run(running) })
-	go func() { served <- e.Serve(serving, ln, 0, nil) }()
+	go func() { served <- e.Serve(serving, ln, 0, func() *tls.Config { return set.tls }) }()
 	r.stop = sync.OnceFunc(func() {
 		cease()
 		if err := <-served; err != nil {

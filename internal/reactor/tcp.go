@@ -19,8 +19,8 @@ type stream struct {
 	set  roost.PoolSettings // of the attempt that runs; a copy
 }
 
-// maxStreams is how many streams a loop keeps for later.
-const maxStreams = 256
+// maxStreams is how many streams a loop keeps for later: as many as it dials for at a time, when nodes answer.
+const maxStreams = 64
 
 func (l *loop) stream(c *conn) *stream {
 	var t *stream

@@ -93,6 +93,39 @@ func TestATLSClientsNameGivesTheKeyAndTLSPassesThrough(t *testing.T) {
 	}
 }
 
+func TestAStreamUnderTLSIsJudgedByItsPlaintext(t *testing.T) {
+	cert, ca := certificate(t, p256(t), nil)
+	for _, bySNI := range []bool{true, false} {
+		p := start(t, func(s *setup) {
+			raw(s)
+			s.tls, s.l.ProxyProtocol, s.l.Trust = &tls.Config{Certificates: []tls.Certificate{cert}}, true, everywhere
+			s.hello, s.key = true, roost.KeyOp{From: roost.FromSNI}
+			if !bySNI {
+				s.hello, s.key = false, roost.KeyOp{From: roost.FromBytes, Name: "\n"}
+			}
+		}, echoes(t, "hi "))
+		nc, _ := p.dial("PROXY TCP4 192.0.2.1 198.51.100.2 12345 443\r\n")
+		c := tls.Client(nc, &tls.Config{RootCAs: ca, ServerName: "roost.test"})
+		for _, s := range []string{"fir", "st\n", "second"} {
+			if _, err := io.WriteString(c, s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.CloseWrite()
+		if b, err := io.ReadAll(c); string(b) != "hi first\nsecond" || err != nil {
+			t.Errorf("%q, %v", b, err)
+		}
+		c.Close()
+		want := "first"
+		if bySNI {
+			want = "roost.test"
+		}
+		if r := p.wait(1); string(r.Key) != want || r.Host != "roost.test" || r.Client.String() != "192.0.2.1" || r.BytesIn != 12 || r.BytesOut != 15 || r.Aborted {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
 // slowly writes in pieces.
 type slowly struct{ net.Conn }
 
