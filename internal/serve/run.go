@@ -25,6 +25,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 	b.support.start("control", b.control.Run)
 	b.support.start("probe", b.prober.Run)
 	b.support.start("store", b.keeper.run)
+	b.support.start("memory", giveBack)
 	b.run()
 	err := b.start()
 	if err == nil {
