@@ -428,6 +428,41 @@ func TestAHandshakeHasItsTime(t *testing.T) {
 	}
 }
 
+func TestAHandshakeWaitsInLineWhenTooManyAreUnderWay(t *testing.T) {
+	d := openTLS(t, echo, nil)
+	l := d.e.loops[0]
+	on := func(f func(l *loop)) {
+		done := make(chan bool)
+		l.post(func(l *loop) { f(l); close(done) })
+		<-done
+	}
+	on(func(l *loop) { l.shakes += maxHandshakes })
+	first := make(chan error, 1)
+	c := tls.Client(d.dial(), d.client())
+	go func() { first <- c.Handshake() }()
+	for waiting := false; !waiting; {
+		on(func(l *loop) { waiting = len(l.hellos) == 1 })
+	}
+	on(func(l *loop) { l.hellos = append(l.hellos, make([]token, maxLine-1)...) }) // of clients that are gone
+	if err := tls.Client(d.dial(), d.client()).Handshake(); err == nil {
+		t.Error("the line has no end")
+	}
+	select {
+	case err := <-first:
+		t.Errorf("it did not wait: %v", err)
+	default:
+	}
+	on(func(l *loop) { l.shakes -= maxHandshakes; l.nextInLine() })
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+	send(t, c, get)
+	answer(t, bufio.NewReader(c))
+	if n := d.e.Loops()[0].Shaking; n != 0 {
+		t.Errorf("%d are left", n)
+	}
+}
+
 // The end of the engine, or of a client, finds handshakes wherever they are.
 func TestNoHandshakeOutlivesTheEngine(t *testing.T) {
 	computing, on := make(chan bool, 1), make(chan bool)
