@@ -31,11 +31,10 @@ type front struct {
 	shed  atomic.Int64
 	grace atomic.Int64 // not 0: it leaves, and idle connections may bring a request for so many nanoseconds
 
-	users  atomic.Int64 // its connections, and Serve while sockets are open
-	socks  atomic.Int64 // open sockets
-	left   chan struct{}
-	empty  chan struct{}
-	closed sync.Once
+	users atomic.Int64 // its connections, and Serve while sockets are open
+	socks atomic.Int64 // open sockets
+	left  chan struct{}
+	empty chan struct{}
 }
 
 // sock is a listening socket on a loop.

@@ -41,7 +41,6 @@ type loop struct {
 	works   []*work
 	racks   map[*roost.Live]*rack
 	lines   map[*roost.PoolLive][]*work // who waits for room, by pool
-	looked  int64                       // when lines were last looked through
 	socks   []*sock
 	names   map[string]*names
 	shakes  int     // TLS handshakes under way

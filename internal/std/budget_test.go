@@ -7,7 +7,7 @@ import (
 )
 
 func TestAKeepAliveRequestAllocatesNothing(t *testing.T) {
-	if raced {
+	if enginetest.Raced {
 		t.Skip("the race detector makes pools forget")
 	}
 	ask := enginetest.Lean(t, open, false)

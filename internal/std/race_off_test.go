@@ -1,5 +1,0 @@
-//go:build !race
-
-package std
-
-const raced = false
