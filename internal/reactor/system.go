@@ -210,9 +210,9 @@ func (s *system) send2(fd int32, a, b []byte) (int, syscall.Errno) {
 	return int(n), 0
 }
 
-// pipeSize is what a pipe should take. A megabyte through pipes of half of it, or of twice as much, costs 1.4 times as much:
-// small ones move little at a time, large ones run out of the processor's caches. Without privilege a user has 256 pipes of
-// this size (pipe-user-pages-soft); after that they stay as small as they are made.
+// pipeSize is what a pipe should take. Bodies of 1 MiB were measured to cost 1.2 to 2 times as much through pipes of half of
+// it, and of twice as much. Without privilege a user has 256 pipes of this size (pipe-user-pages-soft); after that they stay
+// as small as they are made.
 const pipeSize = 256 << 10
 
 func (s *system) pipe() (pipe, syscall.Errno) {
