@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"roost"
 	"roost/internal/h1"
 )
 
@@ -37,22 +38,13 @@ func (c *conn) serveHTTP2(nc net.Conn) {
 	s.gate.empty.L = &s.gate.mu
 	ln := &single{conn: nc, addr: nc.LocalAddr(), given: s.begin, closed: make(chan struct{})}
 	done := make(chan struct{})
-	var protocols http.Protocols
-	protocols.SetHTTP2(true)
-	protocols.SetUnencryptedHTTP2(true)
-	s.srv = &http.Server{
-		Handler:        http.HandlerFunc(s.serve),
-		Protocols:      &protocols,
-		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: maxFrame, WriteByteTimeout: set.SendTimeout},
-		MaxHeaderBytes: set.MaxHead,
-		IdleTimeout:    set.IdleTimeout,
-		ErrorLog:       slog.NewLogLogger(c.e.o.Log.Handler(), slog.LevelDebug),
-		ConnState: func(_ net.Conn, st http.ConnState) {
-			if st == http.StateClosed {
-				close(done)
-				ln.Close()
-			}
-		},
+	s.srv = newServer(set, http.HandlerFunc(s.serve))
+	s.srv.ErrorLog = slog.NewLogLogger(c.e.o.Log.Handler(), slog.LevelDebug)
+	s.srv.ConnState = func(_ net.Conn, st http.ConnState) {
+		if st == http.StateClosed {
+			close(done)
+			ln.Close()
+		}
 	}
 	s.srv.Serve(ln)
 	<-done
@@ -63,6 +55,20 @@ func (c *conn) serveHTTP2(nc net.Conn) {
 	}
 	c.mu.Unlock()
 	s.gate.close()
+}
+
+// newServer is net/http's, which speaks HTTP/2 and nothing else.
+func newServer(set *roost.ListenerSettings, h http.Handler) *http.Server {
+	var protocols http.Protocols
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler:        h,
+		Protocols:      &protocols,
+		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: maxFrame, WriteByteTimeout: set.SendTimeout},
+		MaxHeaderBytes: set.MaxHead,
+		IdleTimeout:    set.IdleTimeout,
+	}
 }
 
 // begin is called when net/http has the connection: before, a shutdown would lose it.
