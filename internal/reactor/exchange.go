@@ -5,6 +5,7 @@ package reactor
 import (
 	"errors"
 	"syscall"
+	"time"
 
 	"roost"
 	"roost/internal/carry"
@@ -134,23 +135,25 @@ func (l *loop) converse(k *work, ahead []byte) {
 func (l *loop) sending(k *work) {
 	u := &k.upload
 	u.moved = l.mono
+	var body time.Duration // what the client has for more of it
 	switch {
 	case k.n.blocked():
 		k.gives.Moved(0, l.mono) // it is not the client that is slow
 		l.arm(k.n, k.set.BodyTimeout)
-		l.arm(k.c, 0)
 	case u.read:
 		u.sent = true
 		if !k.passing {
 			l.arm(k.n, k.set.HeadTimeout)
 		}
-		l.arm(k.c, 0)
 	default:
 		if !k.passing {
 			l.arm(k.n, k.set.HeadTimeout)
 		}
 		k.gives.Wait(l.mono)
-		l.arm(k.c, k.limits.body)
+		body = k.limits.body
+	}
+	if !k.c.blocked() { // else its time to take the answer runs, whatever it sends
+		l.arm(k.c, body)
 	}
 }
 
@@ -223,7 +226,7 @@ func (l *loop) answer(k *work, b []byte, e syscall.Errno) bool {
 			if e := l.write(c, out, nil); e != 0 {
 				return l.failed(k, roost.StageHead, roost.FaultClientGone, e)
 			}
-			l.arm(n, k.set.HeadTimeout) // of which there are few (carry.MaxInterim)
+			l.passingOn(k, k.set.HeadTimeout) // of which there are few (carry.MaxInterim)
 		case carry.Swallow:
 			l.arm(n, k.set.HeadTimeout)
 		case carry.Violation:
@@ -294,12 +297,12 @@ func (l *loop) deliver(k *work, out, b []byte, end bool) bool {
 		return l.failed(k, roost.StageBody, roost.FaultReset, h1.ErrTruncated)
 	}
 	l.keep(n, b)
-	l.passingOn(k)
+	l.passingOn(k, k.set.BodyTimeout)
 	return true
 }
 
-// passingOn sets the time that each side has, once something of the answer was passed on.
-func (l *loop) passingOn(k *work) {
+// passingOn sets the time that each side has, once something of the answer was passed on: more is that of the node.
+func (l *loop) passingOn(k *work, more time.Duration) {
 	k.moved = l.mono
 	if k.c.blocked() {
 		k.takes.Wait(l.mono)
@@ -307,7 +310,7 @@ func (l *loop) passingOn(k *work) {
 		l.arm(k.c, k.limits.send)
 		return
 	}
-	l.arm(k.n, k.set.BodyTimeout)
+	l.arm(k.n, more)
 }
 
 // reusable tells whether the node's connection is clean: all was sent, all was read, nothing stands behind it.
@@ -365,6 +368,10 @@ func (l *loop) conclude(k *work, stage roost.Stage, fault roost.Fault, err error
 // retry makes another attempt, with what the client has sent in the meantime.
 func (l *loop) retry(k *work) {
 	k.passing = false
+	k.gives.Moved(0, l.mono) // it is not the client that is waited for
+	if !k.c.blocked() {
+		l.arm(k.c, 0)
+	}
 	k.upload.again()
 	var ahead []byte
 	if k.c.pend != nil {

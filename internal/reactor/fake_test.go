@@ -21,6 +21,7 @@ type fakeKernel struct {
 	now  time.Time
 	fds  []*fakeFD // by descriptor; nil: closed
 	bell bool
+	tame bool                    // nothing is left to the seed
 	step func()                  // what the world beside the loop does while it waits
 	dead func(f *fakeFD)         // the loop closed it
 	call func(to string) *fakeFD // a node takes a connection; nil: refused
@@ -61,6 +62,9 @@ type fakePipe struct {
 	b    []byte
 	size int
 }
+
+// odds is true one time in n, and never when the kernel is tame.
+func (k *fakeKernel) odds(n int) bool { return !k.tame && k.rnd.IntN(n) == 0 }
 
 func (k *fakeKernel) add(f *fakeFD) *fakeFD {
 	for i := range k.fds {
@@ -114,7 +118,7 @@ func (f *fakeFD) state() (events uint32) {
 
 func (k *fakeKernel) wait(into []event, d time.Duration, _ bool) (int, syscall.Errno) {
 	k.step()
-	if k.rnd.IntN(50) == 0 {
+	if k.odds(50) {
 		return 0, syscall.EINTR
 	}
 	var ready []*fakeFD
@@ -134,7 +138,11 @@ func (k *fakeKernel) wait(into []event, d time.Duration, _ bool) (int, syscall.E
 		into[0] = event{Events: evIn, Fd: tokenWake}
 		n = 1
 	}
-	for _, f := range ready[:(len(ready)+k.rnd.IntN(len(ready)+1)+1)/2] {
+	some := (len(ready) + k.rnd.IntN(len(ready)+1) + 1) / 2
+	if k.tame {
+		some = len(ready)
+	}
+	for _, f := range ready[:some] {
 		if n == len(into) {
 			break
 		}
@@ -171,7 +179,7 @@ func (k *fakeKernel) unwatch(fd int32) {
 func (k *fakeKernel) accept(fd int32) (int32, netip.AddrPort, syscall.Errno) {
 	f := k.at(fd)
 	switch {
-	case k.rnd.IntN(40) == 0:
+	case k.odds(40):
 		return 0, netip.AddrPort{}, []syscall.Errno{syscall.EMFILE, syscall.ECONNABORTED, syscall.EINTR}[k.rnd.IntN(3)]
 	case len(f.queue) == 0:
 		return 0, netip.AddrPort{}, syscall.EAGAIN
@@ -182,7 +190,7 @@ func (k *fakeKernel) accept(fd int32) (int32, netip.AddrPort, syscall.Errno) {
 }
 
 func (k *fakeKernel) dial(to *target) (int32, syscall.Errno) {
-	if k.rnd.IntN(60) == 0 {
+	if k.odds(60) {
 		return 0, []syscall.Errno{syscall.EMFILE, syscall.ENETUNREACH, syscall.ECONNREFUSED}[k.rnd.IntN(3)]
 	}
 	f := k.call(to.addr.String())
@@ -190,7 +198,7 @@ func (k *fakeKernel) dial(to *target) (int32, syscall.Errno) {
 		f = &fakeFD{fault: syscall.ECONNREFUSED}
 	}
 	k.add(f)
-	f.pending = k.rnd.IntN(5) > 0
+	f.pending = f.pending || !k.tame && k.rnd.IntN(5) > 0
 	if f.fault != 0 {
 		f.pending = true
 	}
@@ -219,7 +227,7 @@ func (k *fakeKernel) recv(fd int32, b []byte) (int, syscall.Errno) {
 	switch {
 	case f.pipe != nil || f.listens || f.pending:
 		k.t.Fatalf("read from %d, which is no connection", fd)
-	case k.rnd.IntN(30) == 0:
+	case k.odds(30):
 		return 0, syscall.EINTR
 	case f.reset != 0:
 		return 0, f.reset
@@ -242,7 +250,7 @@ func (k *fakeKernel) send(fd int32, b []byte) (int, syscall.Errno) {
 		k.t.Fatalf("write of nothing to %d", fd)
 	case f.shut:
 		k.t.Fatalf("write to %d, which was shut", fd)
-	case k.rnd.IntN(30) == 0:
+	case k.odds(30):
 		return 0, syscall.EINTR
 	case f.reset != 0:
 		return 0, syscall.EPIPE
@@ -262,10 +270,13 @@ func (k *fakeKernel) send2(fd int32, a, b []byte) (int, syscall.Errno) {
 }
 
 func (k *fakeKernel) pipe() (pipe, syscall.Errno) {
-	if k.rnd.IntN(10) == 0 {
+	if k.odds(10) {
 		return pipe{}, syscall.EMFILE
 	}
 	p := &fakePipe{size: 4096 << k.rnd.IntN(9)}
+	if k.tame {
+		p.size = pipeSize
+	}
 	return pipe{r: k.add(&fakeFD{pipe: p}).fd, w: k.add(&fakeFD{pipe: p, write: true}).fd, size: p.size}, 0
 }
 
@@ -284,7 +295,10 @@ func (k *fakeKernel) splice(from, to int32, n int) (int, syscall.Errno) {
 		case len(f.in) == 0 || left == 0:
 			return 0, syscall.EAGAIN
 		}
-		n = min(n, left, len(f.in), 1+k.rnd.IntN(left)) // segments fill a pipe's pages badly
+		n = min(n, left, len(f.in))
+		if !k.tame {
+			n = min(n, 1+k.rnd.IntN(left)) // segments fill a pipe's pages badly
+		}
 		t.pipe.b = append(t.pipe.b, f.in[:n]...)
 		f.in = f.in[n:]
 		return n, 0

@@ -125,7 +125,9 @@ func (l *loop) carryOn(c *conn, gone bool) {
 			l.sever(r, c, in)
 			return
 		}
-		l.limit(r, c)
+		if !c.blocked() { // else its time to take what is there runs, whatever it says
+			l.limit(r, c)
+		}
 		l.limit(r, to)
 		if !c.canRead {
 			return
@@ -171,6 +173,9 @@ func (l *loop) limit(r *relay, c *conn) {
 // relayFlushed goes on when a side took all that was kept for it. It tells whether the relay is still there.
 func (l *loop) relayFlushed(c *conn) bool {
 	r := c.relay
+	if r.opening != nil {
+		return true // only TLS writes, of its own accord, before there is a node
+	}
 	if c.ended {
 		l.k.shut(c.fd)
 	}
@@ -226,6 +231,8 @@ func (l *loop) part(r *relay, aborted bool, cause string, end func(*conn)) {
 func (l *loop) relayLate(c *conn) {
 	r := c.relay
 	switch {
+	case r.opening != nil && !r.opening.path.asking: // what TLS wrote was not taken
+		l.unjoined(r, roost.StageConnect, roost.FaultClientSlow, errReadSlow)
 	case r.opening != nil: // its node's name did not resolve in time
 		r.opening.path.asking = false
 		l.unjoined(r, roost.StageConnect, roost.FaultResolve, errConnectSlow)

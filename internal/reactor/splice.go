@@ -168,7 +168,7 @@ func (l *loop) bulk(k *work) bool {
 			l.conclude(k, roost.StageDone, roost.NoFault, nil, l.reusable(k))
 			return true
 		}
-		l.passingOn(k)
+		l.passingOn(k, k.set.BodyTimeout)
 		if c.blocked() {
 			return true // flushed comes back
 		}

@@ -52,6 +52,8 @@ func (l *loop) flushed(c *conn) bool {
 		if n := k.n; n != nil && n.state == answering {
 			if k.passing {
 				l.arm(n, k.set.BodyTimeout)
+			} else {
+				l.arm(n, k.set.HeadTimeout)
 			}
 			if !k.upload.read && !n.blocked() {
 				l.arm(c, k.limits.body) // it is to send again
@@ -77,7 +79,7 @@ func (l *loop) trickled(c *conn) {
 
 // tooSlow ends an exchange whose client takes the answer too slowly.
 func (l *loop) tooSlow(k *work) {
-	if k.over {
+	if k.over || k.waits {
 		l.gone(k)
 		return
 	}
@@ -87,14 +89,17 @@ func (l *loop) tooSlow(k *work) {
 // broken goes on when a socket refuses what is written.
 func (l *loop) broken(c *conn, e syscall.Errno) {
 	switch {
+	case c.state == relaying && c.relay.opening != nil:
+		l.unjoined(c.relay, roost.StageConnect, roost.FaultClientGone, errLeft)
 	case c.state == relaying:
 		l.sever(c.relay, c, e)
 	case c.node:
 		l.breakUpload(c.work)
-	case c.work != nil && c.work.over:
+	case c.state == exchanging:
 		l.gone(c.work)
-	case c.work != nil:
-		l.failed(c.work, roost.StageBody, roost.FaultClientGone, e)
+	case c.work != nil: // only TLS writes, of its own accord, while a head is read
+		l.rest(c.work)
+		l.close(c)
 	default:
 		l.close(c)
 	}
@@ -159,6 +164,11 @@ func (l *loop) nodeLate(k *work) {
 	switch {
 	case k.n.blocked():
 		l.breakUpload(k) // which gives it the time of an answer
+	case k.c.blocked(): // it is the client that is slow
+		if k.c.deadline == 0 {
+			k.takes.Wait(l.mono)
+			l.arm(k.c, k.limits.send)
+		}
 	case k.passing && lively:
 		l.arm(k.n, k.set.BodyTimeout)
 	case k.passing:

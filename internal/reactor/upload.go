@@ -181,11 +181,7 @@ var errGone = errors.New("the client reset the connection")
 func (l *loop) gone(k *work) {
 	switch {
 	case k.over:
-		k.x.Record.Aborted, k.x.Close = true, true
-		c := k.c
-		l.record(k)
-		l.rest(k)
-		l.close(c)
+		l.breakOff(k)
 	case k.waits:
 		l.unqueue(k)
 		l.fail(k, carry.Reply{})

@@ -77,6 +77,7 @@ func (l *loop) borrow(c *conn) *work {
 func (l *loop) rest(k *work) {
 	k.c.work = nil
 	k.c, k.n, k.s, k.passing, k.over, k.linger, k.waits = nil, nil, nil, false, false, false, false
+	k.path.asking = false // an exchange with a connection that rested will not ask
 	k.head = kept(k.head)
 	k.upload.reset(l)
 	if len(l.works) < maxWorks {
