@@ -181,15 +181,44 @@ func (l *loop) drown(c *conn) {
 
 // refuse answers a connection that is one too many.
 func (l *loop) refuse(c *conn) {
-	if c.front.shed.Load() > maxShed || c.front.tls() != nil {
-		l.close(c) // a handshake would cost more than a connection that we could take
-		return
-	}
 	if s := l.e.o.Snapshot.Load(); c.settings(s).Protocol == roost.ServesTCP {
 		t := l.stream(c)
 		l.turnAway(c, t, t.x.Shed(s, &t.peer, l.now))
 		return
 	}
 	k := l.borrow(c)
-	l.reject(k, k.x.Shed(k.s, &k.peer, k.start))
+	why := k.x.Shed(k.s, &k.peer, k.start)
+	if c.front.tls() != nil { // a handshake would cost more than a connection that we could take
+		l.scratch(k.x.AppendReply(l.out[:0], why, l.now))
+		k.x.Record.Aborted = true
+		l.record(k)
+		l.rest(k)
+		l.close(c)
+		return
+	}
+	l.refused.add(l, c)
+	l.reject(k, why)
+}
+
+// refused are the connections that were told that they are one too many, as long as they linger. Who was told longest ago
+// makes room for the next.
+type refused struct {
+	told [maxRefused]token
+	next int
+}
+
+// maxRefused bounds them: each holds a descriptor. At 2,000 refused per second it leaves each 128 ms, more than most round trips.
+// A client that still sends after that meets a reset, and its system may forget our answer over it.
+const maxRefused = 256
+
+func (r *refused) add(l *loop, c *conn) {
+	switch old := l.slab.find(r.told[r.next]); {
+	case old == nil || old == c:
+	case old.work != nil: // not even the answer was taken
+		l.gone(old.work)
+	default:
+		l.close(old)
+	}
+	r.told[r.next] = c.token()
+	r.next = (r.next + 1) % maxRefused
 }

@@ -28,8 +28,7 @@ type front struct {
 	introduced bool                 // likewise, by a PROXY header
 
 	conns *atomic.Int64 // of the listener id, those of a front that left before included
-	shed  atomic.Int64
-	grace atomic.Int64 // not 0: it leaves, and idle connections may bring a request for so many nanoseconds
+	grace atomic.Int64  // not 0: it leaves, and idle connections may bring a request for so many nanoseconds
 
 	users atomic.Int64 // its connections, and Serve while sockets are open
 	socks atomic.Int64 // open sockets
@@ -56,8 +55,6 @@ const (
 	idleGrace = 500 * time.Millisecond
 	// handOverGrace is the same in a hand-over, which has time.
 	handOverGrace = 2 * time.Second
-	// maxShed is how many connections beyond the limit are told so at a time; others are closed without a word.
-	maxShed = 64
 	// acceptBatch bounds how many connections one event accepts; the level-triggered listener comes back at once.
 	acceptBatch = 64
 	// pauseLeast and pauseMost bound how long accepting pauses for lack of descriptors or memory.
@@ -124,8 +121,6 @@ func (f *front) shut() {
 func (f *front) gone(counted bool) {
 	if counted {
 		f.conns.Add(-1)
-	} else {
-		f.shed.Add(-1)
 	}
 	f.leave()
 }
@@ -289,7 +284,6 @@ func (l *loop) admit(f *front, fd int32, from netip.AddrPort) {
 	f.users.Add(1)
 	if n := f.conns.Add(1); limit > 0 && n > limit {
 		f.conns.Add(-1)
-		f.shed.Add(1)
 		l.adopt(f, fd, from, true)
 		return
 	}

@@ -49,6 +49,7 @@ type loop struct {
 	swept   int64
 	evicted int64
 	seed    uint64
+	refused refused
 	rec     roost.Record // scratch: of a relay that ends
 
 	mu    sync.Mutex // guards the two below
