@@ -75,6 +75,9 @@ func (l *loop) choose(k *work) roost.Refusal {
 	switch {
 	case x.Record.Tries > 0:
 		x.Refresh(l.e.o.Snapshot.Load()) // the attempt before may have taken long
+		if l.foreign(x) {
+			return roost.RefusedTried // since a reload its nodes speak what is not spoken here, and the request was begun
+		}
 	case x.Pool.Live.Waiting.Load() > 0:
 		return roost.RefusedFull
 	}

@@ -22,6 +22,7 @@ type fakeKernel struct {
 	fds  []*fakeFD // by descriptor; nil: closed
 	bell bool
 	tame bool                    // nothing is left to the seed
+	lack int                     // so many calls fail for want of something
 	step func()                  // what the world beside the loop does while it waits
 	dead func(f *fakeFD)         // the loop closed it
 	call func(to string) *fakeFD // a node takes a connection; nil: refused
@@ -166,7 +167,20 @@ func (k *fakeKernel) watch(fd int32, t token) syscall.Errno {
 	return 0
 }
 
-func (k *fakeKernel) listen(fd int32, t token) syscall.Errno { return k.watch(fd, t) }
+func (k *fakeKernel) listen(fd int32, t token) syscall.Errno {
+	if k.lacks() {
+		return syscall.ENOMEM
+	}
+	return k.watch(fd, t)
+}
+
+func (k *fakeKernel) lacks() bool {
+	if k.lack == 0 {
+		return false
+	}
+	k.lack--
+	return true
+}
 
 func (k *fakeKernel) unwatch(fd int32) {
 	f := k.at(fd)
@@ -179,6 +193,8 @@ func (k *fakeKernel) unwatch(fd int32) {
 func (k *fakeKernel) accept(fd int32) (int32, netip.AddrPort, syscall.Errno) {
 	f := k.at(fd)
 	switch {
+	case k.lacks():
+		return 0, netip.AddrPort{}, syscall.EMFILE
 	case k.odds(40):
 		return 0, netip.AddrPort{}, []syscall.Errno{syscall.EMFILE, syscall.ECONNABORTED, syscall.EINTR}[k.rnd.IntN(3)]
 	case len(f.queue) == 0:

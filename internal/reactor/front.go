@@ -50,6 +50,8 @@ const (
 	// acceptGrace is how long a listener that leaves still accepts: what the kernel has queued has been accepted for us
 	// already, and closing the listener would reset it.
 	acceptGrace = 20 * time.Millisecond
+	// acceptMost is how much longer it does when more and more comes.
+	acceptMost = time.Second
 	// idleGrace is how long an idle connection may still bring a request while it leaves: a request that crosses our close on
 	// its way would fail.
 	idleGrace = 500 * time.Millisecond
@@ -227,10 +229,10 @@ func (l *loop) dismiss(f *front, atOnce bool) {
 	})
 }
 
-// accept takes what is queued at a listening socket.
-func (l *loop) accept(i int) {
+// accept takes what is queued at a listening socket, and tells whether there may be more.
+func (l *loop) accept(i int) bool {
 	if i >= len(l.socks) || l.socks[i] == nil {
-		return
+		return false
 	}
 	s := l.socks[i]
 	for range acceptBatch {
@@ -242,7 +244,7 @@ func (l *loop) accept(i int) {
 			l.admit(s.f, fd, from)
 		case syscall.EINTR, syscall.ECONNABORTED, syscall.EPROTO, syscall.EPERM:
 		case syscall.EAGAIN:
-			return
+			return false
 		default:
 			// What lacks may come back; the kernel would tell of the waiting connections again and again.
 			if s.wait == 0 {
@@ -254,9 +256,10 @@ func (l *loop) accept(i int) {
 			}
 			s.rest = l.mono + int64(s.wait)
 			l.due(s.rest)
-			return
+			return false
 		}
 	}
+	return true
 }
 
 // mind does what listening sockets wait for.
@@ -265,13 +268,19 @@ func (l *loop) mind() {
 		switch {
 		case s == nil:
 		case s.until != 0 && l.mono >= s.until:
-			l.accept(i)
-			l.shut(s)
+			if l.accept(i) && l.mono < s.until+int64(acceptMost) {
+				l.due(l.mono)
+			} else {
+				l.shut(s)
+			}
 		case s.until != 0:
 			l.due(s.until)
 		case s.rest != 0 && l.mono >= s.rest:
 			s.rest = 0
-			l.k.listen(s.fd, token{index: int32(tokenListen - i)})
+			if e := l.k.listen(s.fd, token{index: int32(tokenListen - i)}); e != 0 {
+				s.rest = l.mono + int64(pauseMost)
+				l.due(s.rest)
+			}
 		case s.rest != 0:
 			l.due(s.rest)
 		}

@@ -55,6 +55,11 @@ func (l *loop) admitNext(live *roost.PoolLive) {
 		k := l.lines[live][0]
 		x := &k.x
 		x.Refresh(l.e.o.Snapshot.Load())
+		if l.foreign(x) { // since a reload
+			l.unqueue(k)
+			l.passWork(k)
+			continue
+		}
 		refused := x.Choose(l.random(), l.now)
 		if refused == roost.RefusedFull {
 			l.due(l.mono + int64(lookUpEvery))

@@ -29,6 +29,7 @@ type rig struct {
 	addr string
 	snap atomic.Pointer[roost.Snapshot]
 	stop func()
+	pass func(Passed) // nil: it is an error
 
 	mu      sync.Mutex
 	seen    *sync.Cond
@@ -62,7 +63,15 @@ func start(t testing.TB, change func(*setup), nodes ...string) *rig {
 	first.Listeners[0].Routes[0].Keys[0].Ops[0] = set.key
 	r.snap.Store(first)
 	e, err := New(Options{Snapshot: &r.snap, Record: r.record, Loops: 2, Log: slog.New(slog.NewTextHandler(testLog{t}, nil)),
-		Pass: func(p Passed) { p.Conn.Close(); p.Done(); t.Error("a connection was passed on") }})
+		Pass: func(p Passed) {
+			if r.pass != nil {
+				r.pass(p)
+				return
+			}
+			p.Conn.Close()
+			p.Done()
+			t.Error("a connection was passed on")
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}

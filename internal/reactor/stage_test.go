@@ -3,9 +3,15 @@
 package reactor
 
 import (
+	"bufio"
 	"bytes"
+	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
+	"net/http"
+	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -252,6 +258,73 @@ func TestARelayEndsWhenASideSendsAndTakesNothing(t *testing.T) {
 	if !c.closed || !n.closed {
 		t.Error("both go on after 20 s")
 	}
+}
+
+func TestAListenerComesBackWhenWhatLackedIsThere(t *testing.T) {
+	s := newStage(t, nil, onlyOne)
+	s.k.lack = 4 // to accept, and to listen again
+	c := s.client(1<<20, asks)
+	s.pass(10*time.Second, nil)
+	if len(s.dialled) != 1 || c.closed {
+		t.Error("the connection was never accepted")
+	}
+}
+
+// What the kernel has queued was accepted for us, however much it is and however late we are.
+func TestAListenerThatLeavesAcceptsAllThatIsQueued(t *testing.T) {
+	s := newStage(t, nil, onlyOne)
+	for range 20 * acceptBatch {
+		s.door.queue = append(s.door.queue, &fakeFD{room: 1 << 20, in: []byte(asks)})
+	}
+	s.f.dismiss(time.Second, false)
+	s.turns(1)
+	s.k.now = s.k.now.Add(10 * acceptGrace)
+	s.turns(40)
+	if n := len(s.door.queue); n > 0 || !s.door.closed {
+		t.Errorf("%d were left in the queue; closed %v", n, s.door.closed)
+	}
+}
+
+// While a request waits in line a reload may have its nodes speak TLS, or HTTP/2. It must not come to them in clear text.
+func TestWhoWaitsInLineIsPassedOnWhenAReloadAsksForIt(t *testing.T) {
+	busy, free := make(chan bool), make(chan bool)
+	addr := node(t, func(c *net.TCPConn, n int) {
+		br := bufio.NewReader(c)
+		for {
+			req, err := http.ReadRequest(br)
+			if err != nil {
+				return
+			}
+			if req.URL.Path != "/first" {
+				t.Errorf("a node that speaks HTTP/2 got %s %s", req.Method, req.URL)
+				return
+			}
+			close(busy)
+			<-free
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		}
+	})
+	r := start(t, func(s *setup) { s.p.MaxInFlight, s.p.QueueLen, s.p.QueueTimeout = 1, 10, 10*time.Second }, addr)
+	passed := make(chan Passed)
+	r.pass = func(p Passed) { passed <- p }
+	r.dial("GET /first HTTP/1.1\r\nHost: h\r\n\r\n")
+	<-busy
+	const second = "POST /second HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody"
+	r.dial(second)
+	for r.snap.Load().Pools[0].Live.Waiting.Load() == 0 {
+		runtime.Gosched()
+	}
+	next := *r.snap.Load()
+	next.Pools = slices.Clone(next.Pools)
+	next.Pools[0].Settings.Protocol = roost.ProtocolH2C
+	r.snap.Store(&next)
+	close(free)
+	p := <-passed
+	if string(p.Ahead) != second {
+		t.Errorf("passed on with %q", p.Ahead)
+	}
+	p.Conn.Close()
+	p.Done()
 }
 
 // A TLS client has crypto/tls write answers to its key updates at any time, and so may be blocked at any time.

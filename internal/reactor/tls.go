@@ -29,6 +29,9 @@ type session struct {
 const (
 	// maxRecord is the most plaintext that a record takes (RFC 8446, 5.1).
 	maxRecord = 16 << 10
+	// maxUntaken bounds what a read writes for a client that takes nothing: a KeyUpdate is answered with one as long. It is more
+	// than one turn has of an answer, because who sends a body need not take one yet.
+	maxUntaken = 256 << 10
 	// recordHead is a record's type, version and length.
 	recordHead = 5
 )
@@ -37,6 +40,9 @@ const (
 func (s *session) recv(l *loop, c *conn, b []byte) (n int, e syscall.Errno) {
 	if s.wire.shaking != nil {
 		return l.get(c, b)
+	}
+	if c.out != nil && len(c.out.rest()) > maxUntaken {
+		return 0, syscall.EAGAIN // canRead stays: ready comes back when some of it was taken
 	}
 	var err error
 	for n < len(b) && err == nil {

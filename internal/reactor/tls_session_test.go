@@ -17,12 +17,15 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"roost"
 )
@@ -325,6 +328,49 @@ func TestRawConnectionsEndTheirTLSHere(t *testing.T) {
 	}
 	if key := <-d.keys; key != "roost.test" {
 		t.Errorf("the key is %q", key)
+	}
+}
+
+// narrow is Linux with small buffers of what is accepted.
+type narrow struct{ kernel }
+
+func (k *narrow) accept(fd int32) (int32, netip.AddrPort, syscall.Errno) {
+	c, from, e := k.kernel.accept(fd)
+	if e == 0 {
+		option(uintptr(c), unix.SOL_SOCKET, unix.SO_SNDBUF, 16<<10)
+		option(uintptr(c), unix.SOL_SOCKET, unix.SO_RCVBUF, 16<<10)
+	}
+	return c, from, e
+}
+
+// Each KeyUpdate asks for another as an answer. Who sends on and on and takes no answer is not read any more.
+func TestAFloodOfKeyUpdatesIsHeldBack(t *testing.T) {
+	sink := node(t, func(c *net.TCPConn, _ int) { io.Copy(io.Discard, c) })
+	d := openTLS(t, echo, func(d *tlsDoor, s *roost.Snapshot) {
+		d.set.Protocol = roost.ServesTCP
+		s.Pools[0].Nodes[0].Addr = sink
+		d.wrap = func(k kernel) kernel { return &narrow{k} }
+	})
+	f := d.forge()
+	raw := f.raw.Conn.(*net.TCPConn)
+	raw.SetReadBuffer(4 << 10)
+	raw.SetWriteBuffer(16 << 10)
+	for sent := 0; ; {
+		var all []byte
+		for range 100 {
+			for range 15 { // more in a row are too many
+				all = append(all, f.record(handshakeRecord, "\x18\x00\x00\x01\x01")...)
+				f.rekey(expand(t, f.secret, "traffic upd", 32))
+			}
+			all = append(all, f.record(dataRecord, "x")...)
+		}
+		raw.SetWriteDeadline(time.Now().Add(time.Second))
+		n, err := raw.Write(all)
+		if sent += n; errors.Is(err, os.ErrDeadlineExceeded) {
+			return
+		} else if err != nil || sent > 2<<20 {
+			t.Fatalf("%d bytes were read, and none of the answers to them: %v", sent, err)
+		}
 	}
 }
 
