@@ -7,13 +7,12 @@ import (
 	"roost/internal/h1"
 )
 
-// decoder reads a body out of HTTP/1.1 in memory.
+// decoder reads a body out of HTTP/1.1 in memory: the one of a request to a node.
 type decoder struct {
 	w       *wire
 	body    h1.Body
 	trailer func(name, value string)
-	wait    func() // called before waiting for more; nil: nothing to do
-	used    int    // pending bytes that the payload given last came from
+	used    int // pending bytes that the payload given last came from
 	rest    []byte
 }
 
@@ -39,20 +38,13 @@ func (d *decoder) next() ([]byte, error) {
 		if ev != h1.NeedMore {
 			continue
 		}
-		if d.wait != nil {
-			d.wait()
-		}
-		if err := d.w.fill(time.Now); err != nil {
-			if isEOF(err) && d.body.EOF() == nil {
-				return nil, io.EOF
-			}
+		if d.w.fill(time.Now) != nil {
 			return nil, io.ErrUnexpectedEOF
 		}
 	}
 	return nil, io.EOF
 }
 
-// Read makes the decoder the body of a request to a node.
 func (d *decoder) Read(p []byte) (int, error) {
 	for len(d.rest) == 0 {
 		var err error
@@ -67,10 +59,10 @@ func (d *decoder) Read(p []byte) (int, error) {
 
 func (d *decoder) Close() error { return nil }
 
-// readHead reads one head from a wire in memory, whose writer is this room. view is its text.
-func readHead(w *wire, p *h1.Parser, kind h1.Kind, h *h1.Head) (view string, err error) {
+// readHead reads a request's head from a wire in memory, whose writer is this room. view is its text.
+func readHead(w *wire, p *h1.Parser, h *h1.Head) (view string, err error) {
 	p.Limits = h1.Limits{Head: 2 * maxNodeHead, Fields: 2 * maxNodeFields}
-	p.Reset(kind)
+	p.Reset(h1.Request)
 	for {
 		done, err := p.Parse(w.pending(), h)
 		if err != nil {

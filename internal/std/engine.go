@@ -29,6 +29,7 @@ type Engine struct {
 	nodes   nodes
 	lines   lines
 	works   sync.Pool // of *work
+	streams sync.Pool // of *stream
 	buffers buffers
 
 	keeping sync.Mutex // guards the two below; upkeep never waits for it

@@ -95,8 +95,8 @@ func (ls *links) get(ctx context.Context, a *roost.Attempt, s *roost.PoolSetting
 		return nil, fault, err
 	}
 	n := &nodeConn{addr: a.Addr, born: now, served: served}
-	near, far := newMemory()
-	leg := &leg{memory: near, scheme: schemeOf(s.TLS), done: make(chan struct{})}
+	near, far := net.Pipe()
+	leg := &leg{Conn: near, scheme: schemeOf(s.TLS), done: make(chan struct{})}
 	leg.ctx, leg.cancel = context.WithCancel(context.Background())
 	n.leg = leg
 	n.open(leg, ls.lend)
@@ -217,7 +217,7 @@ func (ls *links) close() {
 
 // leg is the near end of a connection in memory behind which a stream to a node runs. Closing it resets the stream.
 type leg struct {
-	memory
+	net.Conn
 	scheme string
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -227,12 +227,12 @@ type leg struct {
 
 func (l *leg) Close() error {
 	l.cancel()
-	return l.memory.Close()
+	return l.Conn.Close()
 }
 
 // Read says why the stream failed, where the connection in memory can only say that it ended.
 func (l *leg) Read(b []byte) (int, error) {
-	n, err := l.memory.Read(b)
+	n, err := l.Conn.Read(b)
 	if why := l.why.Load(); err != nil && why != nil && !isTimeout(err) {
 		err = *why
 	}
@@ -282,7 +282,7 @@ const (
 	refusedStream = 7
 )
 
-func (l *leg) run(cc *http.ClientConn, far memory, lend *buffers) {
+func (l *leg) run(cc *http.ClientConn, far net.Conn, lend *buffers) {
 	defer close(l.done)
 	defer far.Close()
 	if err := l.carry(cc, far, lend); err != nil {
@@ -291,12 +291,12 @@ func (l *leg) run(cc *http.ClientConn, far memory, lend *buffers) {
 }
 
 // carry translates one request and its answer.
-func (l *leg) carry(cc *http.ClientConn, far memory, lend *buffers) error {
+func (l *leg) carry(cc *http.ClientConn, far net.Conn, lend *buffers) error {
 	var in wire
 	in.open(far, lend)
 	var parser h1.Parser
 	var head h1.Head
-	view, err := readHead(&in, &parser, h1.Request, &head)
+	view, err := readHead(&in, &parser, &head)
 	if err != nil {
 		in.rest()
 		cc.Release()
@@ -327,7 +327,7 @@ func (l *leg) carry(cc *http.ClientConn, far memory, lend *buffers) error {
 	if _, err := far.Write(appendResponseHead(nil, res, body < 0)); err != nil {
 		return err
 	}
-	return sendBody(far, res.Body, body, func() http.Header { return res.Trailer })
+	return sendBody(far, res.Body, body, &res.Trailer, lend)
 }
 
 // request makes a request of net/http's out of a head.
@@ -376,7 +376,8 @@ func (l *leg) request(in *wire, head *h1.Head, view string) *http.Request {
 func appendResponseHead(dst []byte, res *http.Response, chunked bool) []byte {
 	dst = append(append(dst, "HTTP/1.1 "...), formatInt(int64(res.StatusCode))...)
 	dst = append(append(append(dst, ' '), http.StatusText(res.StatusCode)...), "\r\n"...)
-	for _, name := range sorted(res.Header) {
+	var names [32]string
+	for _, name := range sorted(names[:0], res.Header) {
 		for _, v := range res.Header[name] {
 			if name != "Content-Length" && name != "Transfer-Encoding" && name != "Connection" && isName(name) && oneLine(v) {
 				dst = h1.AppendField(dst, name, v)
@@ -384,7 +385,7 @@ func appendResponseHead(dst []byte, res *http.Response, chunked bool) []byte {
 		}
 	}
 	if chunked {
-		for _, name := range sorted(res.Trailer) {
+		for _, name := range sorted(names[:0], res.Trailer) {
 			dst = h1.AppendField(dst, "Trailer", name)
 		}
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)

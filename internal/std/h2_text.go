@@ -1,7 +1,9 @@
 package std
 
 import (
+	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,7 +24,8 @@ func appendRequestHead(dst []byte, r *http.Request) ([]byte, bool) {
 	dst = append(append(dst, r.Method...), ' ')
 	dst = append(append(dst, r.RequestURI...), " HTTP/1.1\r\n"...)
 	dst = h1.AppendField(dst, "Host", r.Host)
-	for _, name := range sorted(r.Header) {
+	var names [32]string
+	for _, name := range sorted(names[:0], r.Header) {
 		if !isName(name) {
 			return dst, false
 		}
@@ -37,7 +40,7 @@ func appendRequestHead(dst []byte, r *http.Request) ([]byte, bool) {
 			}
 		}
 	}
-	for _, name := range sorted(r.Trailer) {
+	for _, name := range sorted(names[:0], r.Trailer) {
 		dst = h1.AppendField(dst, "Trailer", name)
 	}
 	return append(appendFraming(dst, lengthOf(r), r.Method == "POST" || r.Method == "PUT" || r.Method == "PATCH"), "\r\n"...), true
@@ -61,6 +64,63 @@ func appendFraming(dst []byte, n int64, zero bool) []byte {
 		return h1.AppendField(dst, "Content-Length", formatInt(n))
 	}
 	return dst
+}
+
+// sorted appends h's names to none, in their order.
+func sorted(none []string, h http.Header) []string {
+	for name := range h {
+		none = append(none, name)
+	}
+	slices.Sort(none)
+	return none
+}
+
+// sendBody writes a body of n bytes, or if that is -1 in chunks, with the trailers that there are at its end. The error
+// is one of the body; that nobody reads it any more is none.
+func sendBody(to io.Writer, body io.Reader, n int64, trailers *http.Header, lend *buffers) error {
+	if n == 0 || body == nil || body == http.NoBody {
+		return nil
+	}
+	const framing = 32 // more than a chunk has
+	buf, room := lend.get(smallBuffer), lend.get(smallBuffer)
+	defer lend.put(buf)
+	defer lend.put(room)
+	for {
+		m, err := body.Read(buf[:smallBuffer-framing])
+		out := buf[:m]
+		if n < 0 {
+			out = room[:0]
+			if m > 0 {
+				out = append(append(h1.AppendChunk(out, m), buf[:m]...), "\r\n"...)
+			}
+			if err == io.EOF {
+				out = appendTrailers(h1.AppendLastChunk(out), *trailers)
+			}
+		}
+		if len(out) > 0 {
+			if _, err := to.Write(out); err != nil {
+				return nil
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func appendTrailers(dst []byte, t http.Header) []byte {
+	var names [8]string
+	for _, name := range sorted(names[:0], t) {
+		for _, v := range t[name] {
+			if isName(name) && oneLine(v) {
+				dst = h1.AppendField(dst, name, v)
+			}
+		}
+	}
+	return append(dst, "\r\n"...)
 }
 
 func formatInt(n int64) string { return strconv.FormatInt(n, 10) }

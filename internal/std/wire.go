@@ -219,6 +219,9 @@ func (w *wire) discard(until time.Time) {
 	}
 }
 
+// hold makes b, in a buffer that was lent, the bytes that were read ahead.
+func (w *wire) hold(b []byte) { w.buf, w.r, w.w = b[:cap(b)], 0, len(b) }
+
 func (w *wire) closeWrite() {
 	if c, ok := w.conn.(interface{ CloseWrite() error }); ok {
 		c.CloseWrite()
