@@ -33,7 +33,7 @@ import (
 	"roost/internal/std"
 )
 
-// tlsDoor is a reactor of one loop that ends TLS in front of one node, and std for what it passes on.
+// tlsDoor is a reactor, of one loop unless told otherwise, that ends TLS in front of one node, and std for what it passes on.
 type tlsDoor struct {
 	t    testing.TB
 	e    *Engine
@@ -45,6 +45,9 @@ type tlsDoor struct {
 	stop context.CancelFunc
 	keys chan string // of the exchanges, as far as anybody asks
 	wrap func(kernel) kernel
+
+	loops   int // 0: one
+	permits chan struct{}
 }
 
 func certificate(t testing.TB, key crypto.Signer, change func(*x509.Certificate)) (tls.Certificate, *x509.CertPool) {
@@ -96,7 +99,7 @@ func openTLS(t testing.TB, node http.HandlerFunc, change func(*tlsDoor, *roost.S
 		}
 	}
 	var err error
-	d.e, err = newEngine(Options{Snapshot: snap, Log: log, Loops: 1, Record: record, Pass: func(p Passed) {
+	d.e, err = newEngine(Options{Snapshot: snap, Log: log, Loops: d.loops, Permits: d.permits, Record: record, Pass: func(p Passed) {
 		other.Take(std.Guest{Conn: p.Conn, Peer: p.Peer, Ahead: p.Ahead, Served: p.Served, Done: p.Done})
 	}}, func() (kernel, error) {
 		s, err := openSystem()
@@ -136,8 +139,10 @@ func openTLS(t testing.TB, node http.HandlerFunc, change func(*tlsDoor, *roost.S
 		if n := s.Pools[0].Live.InFlight.Load(); n != 0 {
 			t.Errorf("%d requests still counted in flight", n)
 		}
-		if n := d.e.loops[0].slab.used; n != 0 {
-			t.Errorf("%d connections are left", n)
+		for _, l := range d.e.loops {
+			if n := l.slab.used; n != 0 {
+				t.Errorf("%d connections are left", n)
+			}
 		}
 	})
 	return d
