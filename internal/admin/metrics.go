@@ -60,8 +60,9 @@ type table struct {
 // listener is one listener's counters.
 type listener struct {
 	name     string
-	rows     map[routing]*row // the zero routing when no route matched
-	refusals []atomic.Uint64  // by Metrics.reasons
+	rows     map[routing]*row      // the zero routing when no route matched
+	current  map[*roost.Route]*row // those of the configuration's own routes, which are nearly all that is asked for
+	refusals []atomic.Uint64       // by Metrics.reasons
 }
 
 // routing is a route, and the pool it led to: one that is out of the configuration may still be told of with another pool.
@@ -115,7 +116,7 @@ func (m *Metrics) Configure(listeners []roost.ListenerView) {
 		}
 		l := made[view.Name]
 		if l == nil {
-			l = &listener{name: view.Name, rows: map[routing]*row{}, refusals: before.refusals}
+			l = &listener{name: view.Name, rows: map[routing]*row{}, current: map[*roost.Route]*row{}, refusals: before.refusals}
 			made[view.Name] = l
 		}
 		for _, rt := range append(slices.Clone(view.Routes), &roost.Route{}) {
@@ -125,6 +126,7 @@ func (m *Metrics) Configure(listeners []roost.ListenerView) {
 			if l.rows[to] == nil {
 				l.rows[to] = cmp.Or(before.rows[to], &row{whole: whole, node: node})
 			}
+			l.current[rt] = l.rows[to]
 		}
 		t.listeners = append(t.listeners, l)
 	}
@@ -144,13 +146,9 @@ func inherit(heir, old map[string]*histogram, name string) *histogram {
 func (m *Metrics) Observe(r *roost.Record) {
 	t := m.table.Load()
 	l := t.listeners[min(int(r.Listener), len(t.listeners)-1)]
-	var to routing
-	if r.Route != nil {
-		to = routing{r.Route.Name, string(r.Route.PoolID)}
-	}
-	w := l.rows[to]
+	w := l.current[r.Route]
 	if w == nil {
-		w = l.rows[routing{}]
+		w = l.row(r.Route)
 	}
 	w.requests[min(int(r.Status)/100, classes-1)][r.Why].Add(1)
 	if r.BytesIn > 0 {
@@ -168,6 +166,16 @@ func (m *Metrics) Observe(r *roost.Record) {
 	if r.Reason != "" {
 		l.refusals[m.reasons[r.Reason]].Add(1)
 	}
+}
+
+// row is for a route that is not, or not any more, one of the configuration's own.
+func (l *listener) row(rt *roost.Route) *row {
+	if rt != nil {
+		if w := l.rows[routing{rt.Name, string(rt.PoolID)}]; w != nil {
+			return w
+		}
+	}
+	return l.rows[routing{}]
 }
 
 // Reloaded counts a reload: by whom (signal, api, file) and whether it was done.

@@ -102,13 +102,20 @@ func (l *loop) peekLate(c *conn) {
 }
 
 // peer is what is known of the client's end of a connection.
-func (c *conn) peer() carry.Peer {
-	p := carry.Peer{Listener: c.front.id, Addr: c.from, Port: c.port}
+func (c *conn) peer() (p carry.Peer) {
+	c.fill(&p)
+	return p
+}
+
+// fill is peer in place: it is asked for each request.
+func (c *conn) fill(p *carry.Peer) {
 	if c.intro != nil {
-		p = *c.intro
+		*p = *c.intro
+	} else {
+		*p = carry.Peer{}
+		p.Listener, p.Addr, p.Port = c.front.id, c.from, c.port
 	}
 	if c.tls != nil {
-		c.tls.identify(&p)
+		c.tls.identify(p)
 	}
-	return p
 }

@@ -344,7 +344,7 @@ func (l *loop) conclude(k *work, stage roost.Stage, fault roost.Fault, err error
 	if n := k.n; n != nil {
 		k.n, n.work = nil, nil
 		if reuse && k.set.SendProxy == 0 {
-			l.settleIn(n, x.Attempt.Live, &k.set)
+			l.settleIn(n, &k.set)
 		} else {
 			l.close(n)
 		}

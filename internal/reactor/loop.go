@@ -40,6 +40,7 @@ type loop struct {
 	streams []*stream
 	works   []*work
 	racks   map[*roost.Live]*rack
+	resting int64                       // connections in them; told to others once in a while
 	lines   map[*roost.PoolLive][]*work // who waits for room, by pool
 	socks   []*sock
 	names   map[string]*names
@@ -313,6 +314,7 @@ func (l *loop) finish() {
 			l.k.close(s.fd)
 		}
 	}
+	l.stats.resting.Store(l.resting)
 	l.k.closed()
 }
 

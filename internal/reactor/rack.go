@@ -14,6 +14,7 @@ type rack struct {
 	live *roost.Live
 	addr string
 	list []*conn
+	gone bool // the node is no more, or is somewhere else
 }
 
 const (
@@ -48,17 +49,16 @@ func (l *loop) idle(a *roost.Attempt, once bool) *conn {
 			return nil // those below rested longer; they are good enough for others
 		}
 		r.list = r.list[:len(r.list)-1]
-		l.stats.resting.Add(-1)
+		l.resting--
 		return n
 	}
 	return nil
 }
 
 // settleIn makes a connection an idle one. The caller has seen the end of the answer, and nothing behind it.
-func (l *loop) settleIn(n *conn, live *roost.Live, set *roost.PoolSettings) {
+func (l *loop) settleIn(n *conn, set *roost.PoolSettings) {
 	l.forget(n) // a head that came in pieces: what is left of it would be taken for the next answer
 	r := n.rack
-	limit := (set.IdleConns + len(l.e.loops) - 1) / len(l.e.loops)
 	left := maxAge - time.Duration(l.mono-n.born)
 	if set.IdleTimeout > 0 {
 		left = min(left, set.IdleTimeout)
@@ -66,14 +66,14 @@ func (l *loop) settleIn(n *conn, live *roost.Live, set *roost.PoolSettings) {
 	if n.idle > 0 {
 		left = min(left, time.Duration(n.idle.nanos())-idleMargin)
 	}
-	if left <= 0 || len(r.list) >= limit || l.racks[live] != r {
+	if left <= 0 || len(r.list)*len(l.e.loops) >= set.IdleConns || r.gone {
 		l.close(n)
 		return
 	}
 	n.served, n.state, n.rested = true, resting, coarsely(l.mono)
 	n.spot = int32(len(r.list))
 	r.list = append(r.list, n)
-	l.stats.resting.Add(1)
+	l.resting++
 	l.arm(n, left)
 }
 
@@ -85,11 +85,12 @@ func (r *rack) remove(l *loop, n *conn) {
 	for i := int(n.spot); i < len(r.list); i++ {
 		r.list[i].spot = int32(i)
 	}
-	l.stats.resting.Add(-1)
+	l.resting--
 }
 
-// empty closes all that is idle.
+// empty closes all that is idle, for good.
 func (l *loop) empty(r *rack) {
+	r.gone = true
 	for len(r.list) > 0 {
 		l.close(r.list[len(r.list)-1])
 	}
@@ -100,9 +101,8 @@ func (l *loop) rackOf(a *roost.Attempt) *rack {
 	r := l.racks[a.Live]
 	if r != nil && r.addr != a.Addr {
 		l.empty(r)
-		r = nil
 	}
-	if r == nil {
+	if r == nil || r.gone {
 		r = &rack{live: a.Live, addr: a.Addr}
 		l.racks[a.Live] = r
 	}

@@ -220,6 +220,7 @@ func (l *loop) upkeep() {
 		return
 	}
 	l.kept = l.mono
+	l.stats.resting.Store(l.resting)
 	for live := range l.lines {
 		l.admitNext(live)
 	}

@@ -62,7 +62,7 @@ func (l *loop) borrow(c *conn) *work {
 	s := l.e.o.Snapshot.Load()
 	set := c.settings(s)
 	k.c, k.s, k.start, c.work = c, s, l.now, k
-	k.peer = c.peer()
+	c.fill(&k.peer)
 	k.limits = clientLimits{Limits: h1.Limits{Head: set.MaxHead, Fields: set.MaxFields}, body: set.BodyTimeout, send: set.SendTimeout, http2: set.HTTP2}
 	k.gives = carry.Pace{Rate: set.MinBodyRate, Grace: set.BodyTimeout}
 	k.takes = carry.Pace{Rate: set.MinBodyRate, Grace: set.SendTimeout}
