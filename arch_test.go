@@ -37,6 +37,7 @@ api       : dict                       # the admin API's words on the wire: type
 std       : dict h1 sniff carry pki
 reactor   : dict h1 sniff carry proxyproto pki   # Linux: event loops
 enginetest : dict route proxyproto pki/pkitest # the contract of both, as tests
+differ    :                            # what bytes mean to both sides of a proxy, as tests
 listen    : dict watch pki
 probe     : dict pki proxyproto
 access    : dict                       # the access log
