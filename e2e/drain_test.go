@@ -153,7 +153,14 @@ func TestRequestsOnOpenConnectionsAreServedWhileDraining(t *testing.T) {
 		}
 	}
 	b.signal(t, syscall.SIGTERM)
-	b.stderr.await(t, 1, "msg=draining", func(line string) bool { return strings.Contains(line, "msg=draining") })
+	eventually(t, patience, func() string { // the log says it a moment earlier
+		conn, err := net.DialTimeout("tcp", b.addr, patience)
+		if err != nil {
+			return ""
+		}
+		conn.Close()
+		return "it takes connections"
+	})
 	for _, conn := range conns {
 		if resp := ask(t, conn, "/after"); !resp.Close {
 			t.Error("an answer during the drain does not say that the connection closes")

@@ -57,6 +57,8 @@ func storm(t testing.TB, n int, addr string, each func(i int, c net.Conn)) (done
 					mu.Unlock()
 					continue
 				}
+				// A port that was bound stands in the way of later listeners until its connection is forgotten, unless it ends by a reset.
+				c.(*net.TCPConn).SetLinger(0)
 				all.Go(func() { each(i, c) })
 			}
 		})
@@ -122,7 +124,7 @@ func TestSlowClientsDisturbNobody(t *testing.T) {
 	few := few{t: t}
 	var first, last time.Duration = time.Hour, 0
 	for _, e := range ends {
-		if e.status != http.StatusRequestTimeout || e.after < headTimeout || e.after > headTimeout+lateness {
+		if e.status != http.StatusRequestTimeout || e.after < headTimeout-tolerance || e.after > headTimeout+lateness {
 			few.Errorf("a slow client ended with status %d after %v: %v", e.status, e.after, e.err)
 		}
 		first, last = min(first, e.after), max(last, e.after)
@@ -130,15 +132,19 @@ func TestSlowClientsDisturbNobody(t *testing.T) {
 	few.close()
 	t.Logf("%d slow clients ended after %v to %v; p99 of the others: %v alone, %v among them", n, first, last, alone, among)
 	// Idle machine, two cores: 1 ms alone; among them 25 ms, and with the engine std 400 ms, when all of them end at once.
-	if most := 10*alone + time.Second; among > most {
+	if most := 10*alone + 2*time.Second; among > most {
 		t.Errorf("p99 of the others: %v alone, %v among slow clients, and at most %v would do", alone, among, most)
 	}
 	client.CloseIdleConnections()
 	b.awaitConnections(t, 0)
 }
 
-// lateness is how late a deadline of seconds may be noticed, on a machine with much to do.
-const lateness = 5 * time.Second
+const (
+	// tolerance is for clocks that are read once for a batch of events.
+	tolerance = 50 * time.Millisecond
+	// lateness is how late a deadline of seconds may be noticed, on a machine with much to do.
+	lateness = 5 * time.Second
+)
 
 type slowEnd struct {
 	status int
