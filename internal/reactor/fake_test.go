@@ -19,8 +19,7 @@ type fakeKernel struct {
 	t    testing.TB
 	rnd  *rand.Rand
 	now  time.Time
-	fds  []*fakeFD // by descriptor; nil: closed
-	bell bool
+	fds  []*fakeFD               // by descriptor; nil: closed
 	tame bool                    // nothing is left to the seed
 	lack int                     // so many calls fail for want of something
 	step func()                  // what the world beside the loop does while it waits
@@ -28,12 +27,18 @@ type fakeKernel struct {
 	call func(to string) *fakeFD // a node takes a connection; nil: refused
 }
 
+// fakeLoop is the part of a fakeKernel that one loop has for itself.
+type fakeLoop struct {
+	*fakeKernel
+	bell bool
+}
+
 // fakeFD is an open descriptor.
 type fakeFD struct {
 	fd      int32
 	tok     token
-	watched bool
-	edge    bool // something happened since the loop was told
+	watched *fakeLoop // by whom
+	edge    bool      // something happened since the loop was told
 
 	// A listener.
 	listens bool
@@ -117,14 +122,14 @@ func (f *fakeFD) state() (events uint32) {
 	return events
 }
 
-func (k *fakeKernel) wait(into []event, d time.Duration, _ bool) (int, syscall.Errno) {
+func (k *fakeLoop) wait(into []event, d time.Duration, _ bool) (int, syscall.Errno) {
 	k.step()
 	if k.odds(50) {
 		return 0, syscall.EINTR
 	}
 	var ready []*fakeFD
 	for _, f := range k.fds {
-		if f != nil && f.watched && f.state() != 0 && (f.edge || f.listens) {
+		if f != nil && f.watched == k && f.state() != 0 && (f.edge || f.listens) {
 			ready = append(ready, f)
 		}
 	}
@@ -154,20 +159,20 @@ func (k *fakeKernel) wait(into []event, d time.Duration, _ bool) (int, syscall.E
 	return n, 0
 }
 
-func (k *fakeKernel) wake()   { k.bell = true }
-func (k *fakeKernel) heard()  { k.bell = false }
-func (k *fakeKernel) closed() {}
+func (k *fakeLoop) wake()   { k.bell = true }
+func (k *fakeLoop) heard()  { k.bell = false }
+func (k *fakeLoop) closed() {}
 
-func (k *fakeKernel) watch(fd int32, t token) syscall.Errno {
+func (k *fakeLoop) watch(fd int32, t token) syscall.Errno {
 	f := k.at(fd)
-	if f.watched {
+	if f.watched != nil {
 		k.t.Fatalf("descriptor %d is watched twice", fd)
 	}
-	f.tok, f.watched, f.edge = t, true, true
+	f.tok, f.watched, f.edge = t, k, true
 	return 0
 }
 
-func (k *fakeKernel) listen(fd int32, t token) syscall.Errno {
+func (k *fakeLoop) listen(fd int32, t token) syscall.Errno {
 	if k.lacks() {
 		return syscall.ENOMEM
 	}
@@ -182,12 +187,12 @@ func (k *fakeKernel) lacks() bool {
 	return true
 }
 
-func (k *fakeKernel) unwatch(fd int32) {
+func (k *fakeLoop) unwatch(fd int32) {
 	f := k.at(fd)
-	if !f.watched {
+	if f.watched != k {
 		k.t.Fatalf("descriptor %d is not watched", fd)
 	}
-	f.watched = false
+	f.watched = nil
 }
 
 func (k *fakeKernel) accept(fd int32) (int32, netip.AddrPort, syscall.Errno) {

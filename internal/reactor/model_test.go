@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -13,8 +14,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"strconv"
-	"strings"
+	"net/netip"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -27,11 +27,13 @@ var (
 	seed  = flag.Uint64("seed", 0, "one seed of the model test, told in full")
 )
 
-// The loop is run on a kernel in memory, between clients and nodes that do what a seed says: send and take in pieces of any
-// size, pipeline, end their side, break off, stall, answer early, answer twice. Whatever they do, the following holds.
+// One or two loops are run on a kernel in memory, between clients and nodes that do what a seed says: send and take in pieces of any
+// size, pipeline, end their side, break off, stall, answer early, answer twice, switch protocols, or relay bytes from the start.
+// Meanwhile nodes come, go and move, names resolve or do not, limits change, listeners leave. Whatever they do, the following holds.
 //
 //   - A client gets the answers to its own requests, in order, byte for byte, or an error of ours.
 //   - What was cut short never looks complete, to either side.
+//   - What is relayed is heard as it was said, to its end where the connection ends in order.
 //   - A node gets requests whole and unmixed, or sees that they were cut short.
 //   - Every connection ends in bounded time, and then nothing is left: no descriptor, buffer, pipe, count.
 func TestTheLoopOnAKernelThatDoesWhatItLikes(t *testing.T) {
@@ -43,10 +45,18 @@ func TestTheLoopOnAKernelThatDoesWhatItLikes(t *testing.T) {
 	if testing.Short() {
 		n = 50
 	}
+	served, relayed := 0, 0
 	for s := range uint64(n) {
-		if model(t, s+1, false); t.Failed() {
+		w := model(t, s+1, false)
+		if t.Failed() {
 			t.Fatalf("seed %d; tell me more with -seed %d", s+1, s+1)
 		}
+		served += w.served
+		relayed += w.relayed
+	}
+	t.Logf("clients had %d answers of nodes, and sides of relays heard all there was %d times", served, relayed)
+	if served < 5*n || relayed < n {
+		t.Error("too little came through to say anything")
 	}
 }
 
@@ -55,13 +65,21 @@ type world struct {
 	t       testing.TB
 	rnd     *rand.Rand
 	k       *fakeKernel
-	l       *loop
-	door    *fakeFD
+	e       *Engine
+	snap    atomic.Pointer[roost.Snapshot]
+	addrs   []string // of nodes
+	lives   []*roost.Live
+	doors   [2]*fakeFD // for HTTP, and for bytes
+	fronts  [2]*front
 	clients []*fakeClient
 	nodes   []*fakeNode
-	calm    bool // nothing breaks any more
+	ends    []*fakeEnd // of what is relayed, by streams
+	calm    bool       // nothing breaks any more
 	told    bool
-	served  int // answers of nodes that clients had whole
+	mayCut  bool // nodes may be cut,
+	cuts    bool // and one was: its relays end in the middle, in order
+	served  int  // answers of nodes that clients had whole
+	relayed int  // sides of relays that heard all
 }
 
 func (w *world) tell(format string, args ...any) {
@@ -73,67 +91,89 @@ func (w *world) tell(format string, args ...any) {
 // odds is true one time in n, and never when all is calm.
 func (w *world) odds(n int) bool { return !w.calm && w.rnd.IntN(n) == 0 }
 
-func model(t testing.TB, seed uint64, told bool) {
+func model(t testing.TB, seed uint64, told bool) *world {
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	k := &fakeKernel{t: t, rnd: rnd, now: time.Unix(1_000_000_000, 0)}
-	w := &world{t: t, rnd: rnd, k: k, told: told}
+	w := &world{t: t, rnd: rnd, k: k, told: told, mayCut: seed%4 == 0, addrs: []string{"192.0.2.11:80", "192.0.2.12:80", slowName + ":80"}}
 	k.step, k.dead, k.call = w.step, w.gone, w.called
 
 	ls := roost.ListenerSettings{MaxConns: 20, MaxHead: 8 << 10, MaxFields: 100, HeadTimeout: 2 * time.Second, IdleTimeout: 5 * time.Second,
-		BodyTimeout: 2 * time.Second, SendTimeout: 2 * time.Second}
+		BodyTimeout: 2 * time.Second, SendTimeout: 2 * time.Second, MinBodyRate: rnd.IntN(2) * 100, Upgrades: []string{"websocket"}}
 	ps := roost.PoolSettings{ConnectTimeout: time.Second, HeadTimeout: 2 * time.Second, BodyTimeout: 2 * time.Second, MaxTries: 1 + rnd.IntN(4),
 		MaxInFlight: rnd.IntN(3) * 4, QueueLen: rnd.IntN(4), QueueTimeout: time.Second, IdleConns: rnd.IntN(4), IdleTimeout: 5 * time.Second,
 		ReplayBody: rnd.IntN(3) << 13, RetryOn503: rnd.IntN(2) == 0}
-	var snap atomic.Pointer[roost.Snapshot]
-	s := snapshot(ls, ps, []string{"192.0.2.11:80", "192.0.2.12:80", "192.0.2.13:80"})
-	snap.Store(s)
+	w.lives = []*roost.Live{{}, {}, {}}
+	s := snapshot(ls, ps, w.addrs)
+	for i := range s.Pools[0].Nodes {
+		s.Pools[0].Nodes[i].Live = w.lives[i]
+	}
+	raw := s.Listeners[0]
+	raw.Settings.Protocol = roost.ServesTCP
+	raw.Routes = []*roost.Route{{Name: "raw", PoolID: "pool", Keys: []roost.KeyProgram{{Ops: []roost.KeyOp{{From: roost.FromClientIP}}, Text: "key"}}}}
+	s.Listeners = append(s.Listeners, raw)
+	w.snap.Store(s)
 	var log io.Writer = io.Discard
 	if told {
 		log = testLog{t}
 	}
-	e, err := newEngine(Options{Snapshot: &snap, Loops: 1, Now: func() time.Time { return k.now }, Log: slog.New(slog.NewTextHandler(log, nil)),
+	var err error
+	w.e, err = newEngine(Options{Snapshot: &w.snap, Loops: 1 + rnd.IntN(2), Now: func() time.Time { return k.now }, Log: slog.New(slog.NewTextHandler(log, nil)),
 		Record: func(r *roost.Record) {
 			w.tell("record %s %d %s %q", r.Target, r.Status, r.Reason, r.Cause)
-		}}, func() (kernel, error) { return k, nil })
+		}}, func() (kernel, error) { return &fakeLoop{fakeKernel: k}, nil })
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.l = e.loops[0]
-	f := &front{e: e, ln: shutLater{}, left: make(chan struct{}), empty: make(chan struct{})}
-	f.tls = noTLS
-	f.users.Store(1)
-	f.socks.Store(1)
-	e.enter(f)
-	w.door = k.add(&fakeFD{listens: true})
-	w.l.listen(f, w.door.fd)
-	for i := range 2 + rnd.IntN(12) {
+	for _, l := range w.e.loops {
+		l.names[slowName] = &names{}
+	}
+	for i := range w.doors {
+		f := &front{e: w.e, ln: shutLater{}, id: roost.ListenerID(i), tls: noTLS, left: make(chan struct{}), empty: make(chan struct{})}
+		f.users.Store(1)
+		f.socks.Store(1)
+		w.e.enter(f)
+		w.fronts[i], w.doors[i] = f, k.add(&fakeFD{listens: true})
+		w.e.loops[0].listen(f, w.doors[i].fd)
+	}
+	for i := range 2 + rnd.IntN(14) {
 		w.clients = append(w.clients, newFakeClient(w, i))
 	}
 
 	// Everybody has his fill; then nothing breaks any more, and all must end.
 	for turn := 0; !w.over(); turn++ {
 		w.calm = w.calm || turn > 2000
-		if w.l.turn(); t.Failed() {
-			return
+		switch {
+		case w.odds(200):
+			w.reload(s)
+		case turn > 50 && w.odds(4000):
+			w.tell("a listener leaves")
+			w.fronts[rnd.IntN(2)].dismiss(time.Second, rnd.IntN(2) == 0)
+		}
+		if w.turn(); t.Failed() {
+			return w
 		}
 		if turn > 60000 {
 			for _, c := range w.clients {
 				if !c.over {
-					t.Errorf("client %d never ends: %+v", c.id, c.f)
+					t.Errorf("client %d never ends: %+v, %+v", c.id, c.f, c.end)
 				}
 			}
 			t.Fatal("no end")
 		}
 	}
 	w.calm = true
-	f.dismiss(time.Second, false)
-	for range 400 { // twenty seconds and more: longer than anything may rest
-		w.l.turn()
+	for _, f := range w.fronts {
+		f.dismiss(time.Second, false)
 	}
-	w.l.pipes.close(w.l)
-	if w.l.slab.used != 0 || w.l.buffers.lent != 0 || w.l.pipes.open != 0 || w.l.lent != 0 || w.l.wheel.n != 0 || len(w.l.lines) != 0 {
-		t.Errorf("left: %d connections, %d buffers, %d pipes, %d scratch buffers, %d deadlines, %d lines", w.l.slab.used, w.l.buffers.lent,
-			w.l.pipes.open, w.l.lent, w.l.wheel.n, len(w.l.lines))
+	for range 400 * len(w.e.loops) { // twenty seconds and more: longer than anything may rest
+		w.turn()
+	}
+	for i, l := range w.e.loops {
+		l.pipes.close(l)
+		if l.slab.used != 0 || l.buffers.lent != 0 || l.pipes.open != 0 || l.lent != 0 || l.wheel.n != 0 || len(l.lines) != 0 {
+			t.Errorf("left on loop %d: %d connections, %d buffers, %d pipes, %d scratch buffers, %d deadlines, %d lines", i, l.slab.used, l.buffers.lent,
+				l.pipes.open, l.lent, l.wheel.n, len(l.lines))
+		}
 	}
 	for fd, f := range k.fds {
 		if f != nil {
@@ -141,13 +181,74 @@ func model(t testing.TB, seed uint64, told bool) {
 		}
 	}
 	p := &s.Pools[0]
-	if p.Live.InFlight.Load() != 0 || p.Live.Waiting.Load() != 0 || f.conns.Load() != 0 || f.users.Load() != 1 {
-		t.Errorf("left: %d in flight, %d waiting, %d connections, %d users", p.Live.InFlight.Load(), p.Live.Waiting.Load(),
-			f.conns.Load(), f.users.Load())
+	if p.Live.InFlight.Load() != 0 || p.Live.Waiting.Load() != 0 || w.e.Panics.Load() != 0 {
+		t.Errorf("left: %d in flight, %d waiting, %d panics", p.Live.InFlight.Load(), p.Live.Waiting.Load(), w.e.Panics.Load())
 	}
-	for i := range p.Nodes {
-		if l := p.Nodes[i].Live; l.InFlight.Load() != 0 || l.DoubleEnds.Load() != 0 {
-			t.Errorf("node %d: %d in flight, %d double ends", i, l.InFlight.Load(), l.DoubleEnds.Load())
+	for i, f := range w.fronts {
+		if f.conns.Load() != 0 || f.users.Load() != 1 {
+			t.Errorf("left of listener %d: %d connections, %d users", i, f.conns.Load(), f.users.Load())
+		}
+	}
+	for i, l := range w.lives {
+		if l.InFlight.Load() != 0 || l.Conns.Load() != 0 || l.DoubleEnds.Load() != 0 {
+			t.Errorf("node %d: %d in flight, %d connections, %d double ends", i, l.InFlight.Load(), l.Conns.Load(), l.DoubleEnds.Load())
+		}
+	}
+	return w
+}
+
+// slowName is a node's that takes a resolver's time.
+const slowName = "slow.test"
+
+func (w *world) turn() { w.e.loops[w.rnd.IntN(len(w.e.loops))].turn() }
+
+// reload publishes a snapshot in which nodes are gone, or back, or elsewhere, and limits are others.
+func (w *world) reload(s *roost.Snapshot) {
+	next := *s
+	ps := s.Pools[0].Settings
+	ps.MaxInFlight, ps.QueueLen, ps.IdleConns = w.rnd.IntN(3)*2, w.rnd.IntN(5), w.rnd.IntN(4)
+	order := w.rnd.Perm(len(w.addrs))[:1+w.rnd.IntN(len(w.addrs))]
+	var addrs []string
+	for _, i := range order {
+		addrs = append(addrs, w.addrs[i])
+	}
+	pool := snapshot(roost.ListenerSettings{}, ps, addrs).Pools[0]
+	pool.Live = s.Pools[0].Live
+	for at, i := range order {
+		n := &pool.Nodes[at]
+		n.ID, n.Live = roost.NodeID(w.addrs[i]), w.lives[i]
+		if w.rnd.IntN(5) == 0 {
+			n.Addr = fmt.Sprintf("192.0.2.%d:80", 20+w.rnd.IntN(3))
+		}
+		if w.mayCut && w.rnd.IntN(8) == 0 {
+			n.Cut, n.Weight, n.Duty = true, 0, roost.DutyDown
+			w.tell("%s is cut", n.ID)
+			w.cuts = true
+		}
+	}
+	next.Pools = []roost.PoolView{pool}
+	w.snap.Store(&next)
+}
+
+// resolve answers who asks for the slow name, at some time. Nobody ever finds it not being asked: that would ask the world.
+func (w *world) resolve() {
+	for _, l := range w.e.loops {
+		n := l.names[slowName]
+		switch {
+		case n.until != 0 && w.rnd.IntN(20) == 0:
+			l.names[slowName] = &names{}
+		case n.until != 0 || !w.calm && w.rnd.IntN(10) != 0:
+		case w.odds(5):
+			l.names[slowName] = &names{}
+			l.post(func(l *loop) { l.tellNames(slowName, n, nil, errors.New("no such host")) })
+		default:
+			l.post(func(l *loop) {
+				if n.until != 0 {
+					return
+				}
+				l.tellNames(slowName, n, []netip.Addr{netip.MustParseAddr("192.0.2.31"), netip.MustParseAddr("192.0.2.32")}, nil)
+				n.until = never
+			})
 		}
 	}
 }
@@ -170,6 +271,7 @@ func (w *world) over() bool {
 
 // step lets some of the others do something.
 func (w *world) step() {
+	w.resolve()
 	for range w.rnd.IntN(6) {
 		if n := len(w.clients); n > 0 {
 			w.clients[w.rnd.IntN(n)].act()
@@ -188,7 +290,11 @@ func (w *world) step() {
 // gone is told of each connection that the loop closed.
 func (w *world) gone(f *fakeFD) {
 	if n, ok := f.actor.(*fakeNode); ok {
-		n.look()
+		if n.end != nil {
+			n.end.read()
+		} else {
+			n.look()
+		}
 		n.over = true
 	}
 }
@@ -253,8 +359,10 @@ type fakeClient struct {
 	send  []byte // what is not yet sent
 	sent  int    // requests that are wholly in what was, or will be, sent
 	got   []byte
-	next  int  // the request whose answer comes next
-	deaf  bool // does not read
+	next  int      // the request whose answer comes next
+	deaf  bool     // does not read
+	end   *fakeEnd // of a raw connection, or one that is to be a tunnel
+	up    bool     // it is one
 	over  bool
 }
 
@@ -266,6 +374,24 @@ type asked struct {
 
 func newFakeClient(w *world, id int) *fakeClient {
 	c := &fakeClient{w: w, id: id, deaf: w.rnd.IntN(15) == 0}
+	switch w.rnd.IntN(6) {
+	case 0:
+		head := fmt.Sprintf(streamHead, id)
+		c.end, c.up = w.newEnd(head, head), true
+		return c
+	case 1:
+		name := fmt.Sprintf("c%dup", id)
+		c.end = w.newEnd(name, "")
+		c.asked = []asked{{id: name, method: "GET", bytes: fmt.Appendf(nil,
+			"GET /7/%s HTTP/1.1\r\nHost: h\r\nX-Id: %s\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", name, name), want: 7}}
+		return c
+	}
+	if w.rnd.IntN(6) == 0 { // of old
+		a := asked{id: fmt.Sprintf("c%dr0", id), method: "GET", want: w.size()}
+		a.bytes = fmt.Appendf(nil, "GET /%d/%s HTTP/1.0\r\nX-Id: %s\r\n\r\n", a.want, a.id, a.id)
+		c.asked = []asked{a}
+		return c
+	}
 	for i := range 1 + w.rnd.IntN(4) {
 		a := asked{id: fmt.Sprintf("c%dr%d", id, i), method: []string{"GET", "PUT", "POST", "HEAD"}[w.rnd.IntN(4)], want: w.size()}
 		n, chunked := w.size(), w.rnd.IntN(2) == 0
@@ -294,7 +420,18 @@ func (c *fakeClient) act() {
 		return
 	case c.f == nil:
 		c.f = &fakeFD{room: 1 + w.rnd.IntN(100_000), actor: c}
-		w.door.queue = append(w.door.queue, c.f)
+		door := w.doors[0]
+		if c.end != nil {
+			c.end.f = c.f
+			if c.up {
+				door = w.doors[1]
+			}
+		}
+		if door.closed {
+			c.over = true
+			return
+		}
+		door.queue = append(door.queue, c.f)
 		return
 	}
 	if w.odds(300) {
@@ -303,8 +440,16 @@ func (c *fakeClient) act() {
 		c.over = true
 		return
 	}
+	if c.up {
+		c.end.act()
+		if c.over = c.f.reset != 0; c.f.closed {
+			c.end.read()
+			c.over = true
+		}
+		return
+	}
 	c.read()
-	if c.over {
+	if c.over || c.up {
 		return
 	}
 	if len(c.send) == 0 && c.sent < len(c.asked) && (c.sent == c.next || w.rnd.IntN(10) == 0) {
@@ -316,6 +461,7 @@ func (c *fakeClient) act() {
 	case len(c.send) > 0:
 		if w.odds(400) {
 			w.tell("client %d ends inside a request", c.id)
+			c.asked[c.sent-1].method = "GET" // of half a head nobody knows that it is HEAD's
 			c.send = nil
 			c.sent = len(c.asked)
 			c.f.end()
@@ -328,6 +474,9 @@ func (c *fakeClient) act() {
 		}
 	case c.next == len(c.asked), c.sent == len(c.asked) && w.rnd.IntN(20) == 0:
 		c.f.end() // it still reads
+		if c.end != nil {
+			c.end.say, c.end.ended = nil, true
+		}
 	}
 }
 
@@ -338,6 +487,9 @@ func (c *fakeClient) read() {
 		return
 	}
 	c.got = append(c.got, c.f.drain(1+w.rnd.IntN(200_000))...)
+	if c.end != nil && c.upgraded() {
+		return
+	}
 	ended := c.f.closed && len(c.f.out) == 0 || c.f.shut && len(c.f.out) == 0
 	for c.next < len(c.asked) {
 		a := &c.asked[c.next]
@@ -388,140 +540,6 @@ func (c *fakeClient) read() {
 	if c.f.closed && len(c.f.out) == 0 {
 		w.tell("client %d: closed at answer %d of %d", c.id, c.next, len(c.asked))
 		c.over = true
-	}
-}
-
-// fakeNode is one connection to a node.
-type fakeNode struct {
-	w     *world
-	f     *fakeFD
-	got   []byte
-	seen  int    // bytes of got that were looked at
-	say   []byte // what is not yet said
-	last  bool   // it ends when all is said
-	mute  bool   // and then nothing more
-	over  bool
-	early bool // it answered before it had the whole request
-}
-
-func (w *world) called(to string) *fakeFD {
-	if w.odds(12) {
-		return nil
-	}
-	n := &fakeNode{w: w, f: &fakeFD{room: 1 + w.rnd.IntN(100_000)}}
-	n.f.actor = n
-	w.nodes = append(w.nodes, n)
-	return n.f
-}
-
-func (n *fakeNode) act() {
-	w := n.w
-	if n.over || n.f.pending {
-		return
-	}
-	if w.odds(500) {
-		n.f.crash()
-		n.over = true
-		return
-	}
-	n.look()
-	switch {
-	case len(n.say) > 0:
-		if len(n.f.in) < 256<<10 {
-			p := w.piece(n.say)
-			n.say = n.say[len(p):]
-			n.f.arrive(p)
-		}
-	case n.mute:
-	case n.last && !n.f.eof:
-		n.f.end()
-	case len(n.got) == 0 && w.odds(60):
-		n.last = true // while it is idle
-	}
-}
-
-// look takes what the loop has sent, and answers whole requests.
-func (n *fakeNode) look() {
-	w := n.w
-	n.got = append(n.got, n.f.drain(1+w.rnd.IntN(200_000))...)
-	if n.early || n.last || len(n.say) > 0 || len(n.got) == n.seen && !n.f.closed {
-		return
-	}
-	n.seen = len(n.got)
-	if !bytes.Contains(n.got, []byte("\r\n\r\n")) {
-		return
-	}
-	src := bytes.NewReader(n.got)
-	r := bufio.NewReaderSize(src, 16)
-	req, err := http.ReadRequest(r)
-	if err != nil {
-		w.t.Errorf("a node: %v in %q", err, n.got[:min(len(n.got), 300)])
-		return
-	}
-	id := req.Header.Get("X-Id")
-	part := strings.Split(req.URL.Path, "/")
-	want, err := strconv.Atoi(part[1])
-	if err != nil || len(part) != 3 || part[2] != id {
-		w.t.Errorf("a node: %s of %q", req.URL.Path, id)
-		return
-	}
-	body, err := io.ReadAll(req.Body)
-	if err != nil {
-		if w.odds(30) {
-			w.tell("a node answers %s early", id)
-			n.early, n.last = true, true
-			n.say = fmt.Appendf(nil, "HTTP/1.1 413 No\r\nX-Id: %s\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno", id)
-		}
-		return
-	}
-	if !bytes.Equal(body, pattern(id, len(body))) {
-		at, right := 0, pattern(id, len(body))
-		for body[at] == right[at] {
-			at++
-		}
-		w.t.Errorf("a node: %s: %d bytes, of which that at %d is not its body's: %q in %q", id, len(body), at, body[at:min(at+40, len(body))], n.got[:min(300, len(n.got))])
-	}
-	n.got = n.got[len(n.got)-src.Len()-r.Buffered():]
-	n.seen = len(n.got)
-	if len(n.got) > 0 {
-		w.t.Errorf("a node: %q behind a request, before its answer", n.got[:min(len(n.got), 100)])
-	}
-	n.answer(id, req.Method, want)
-}
-
-// answer decides what it says to a request.
-func (n *fakeNode) answer(id, method string, want int) {
-	w := n.w
-	b := pattern(id, want)
-	head := "HTTP/1.1 200 OK\r\nX-Id: " + id + "\r\n"
-	switch framing := w.rnd.IntN(5); {
-	case framing == 0:
-		n.last = true
-		n.say = append([]byte(head+"\r\n"), b...)
-	case framing == 1:
-		n.say = append([]byte(head+"Transfer-Encoding: chunked\r\n\r\n"), w.body(b, true)...)
-	default:
-		n.say = append(fmt.Appendf(nil, "%sContent-Length: %d\r\n\r\n", head, want), b...)
-	}
-	if method == "HEAD" {
-		n.say = n.say[:bytes.Index(n.say, []byte("\r\n\r\n"))+4]
-	}
-	whole := len(n.say)
-	defer func() { w.tell("node at %d says %s to %s: %d bytes, %.60q", n.f.fd, method, id, len(n.say), n.say) }()
-	switch {
-	case w.odds(10):
-		n.say = append([]byte("HTTP/1.1 103 Early Hints\r\n\r\n"), n.say...)
-	case w.odds(15):
-		n.say = fmt.Appendf(nil, "HTTP/1.1 503 Busy\r\nX-Id: %s\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n", id)
-	case w.odds(20) && !n.last:
-		w.tell("a node answers %s twice", id)
-		n.say = append(n.say, n.say...)
-	case w.odds(15):
-		n.say, n.mute = n.say[:w.rnd.IntN(whole)], true // and then nothing
-		w.tell("a node stalls at %d of %d of %s", len(n.say), whole, id)
-	case w.odds(15) && !n.last:
-		n.say, n.last = n.say[:w.rnd.IntN(whole)], true // cut short
-		w.tell("a node cuts %s short at %d of %d", id, len(n.say), whole)
 	}
 }
 

@@ -61,7 +61,7 @@ func newStage(t *testing.T, change func(*setup), nodes ...string) *stage {
 			c := *r
 			c.Target, c.Cause, c.Reason = strings.Clone(r.Target), strings.Clone(r.Cause), strings.Clone(r.Reason)
 			s.records = append(s.records, c)
-		}, Pass: func(p Passed) { s.passed = append(s.passed, p) }}, func() (kernel, error) { return s.k, nil })
+		}, Pass: func(p Passed) { s.passed = append(s.passed, p) }}, func() (kernel, error) { return &fakeLoop{fakeKernel: s.k}, nil })
 	if err != nil {
 		t.Fatal(err)
 	}
