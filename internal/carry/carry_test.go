@@ -231,7 +231,7 @@ func TestEveryReplyIsWellFormed(t *testing.T) {
 		replies = append(replies, w.x.Refused(r))
 	}
 	for r := h1.ErrEmptyLines; r <= h1.ErrTruncated; r++ {
-		replies = append(replies, w.x.Refuse(w.snap, &w.peer, r, noon))
+		replies = append(replies, w.x.Refuse(w.snap, &w.peer, nil, r, noon))
 	}
 	replies = append(replies, w.x.Late(w.snap, &w.peer, noon), w.x.Shed(w.snap, &w.peer, noon))
 	for _, r := range replies {

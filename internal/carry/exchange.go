@@ -49,6 +49,7 @@ type flags struct {
 	expect    bool // Expect: 100-continue goes to the node
 	busy      bool // the node answered 503 with Retry-After: it did not start
 	slow      bool // with FaultClientSlow: by its Pace
+	bare      bool // what was refused is a HEAD, which has no content for an answer (RFC 9110, 9.3.2)
 }
 
 // MaxInterim is how many 1xx responses one exchange may have: progress reports are rare, and a node that sends a stream
@@ -108,10 +109,12 @@ func (x *Exchange) Accept(s *roost.Snapshot, p *Peer, h *h1.Head, text string, s
 	return x.place(s, now)
 }
 
-// Refuse begins and fails an exchange whose head could not be parsed, for why.
-func (x *Exchange) Refuse(s *roost.Snapshot, p *Peer, why h1.Reason, start int64) Reply {
+// Refuse begins and fails an exchange whose head could not be parsed, for why. h is as much of it as was understood; nil:
+// nothing.
+func (x *Exchange) Refuse(s *roost.Snapshot, p *Peer, h *h1.Head, why h1.Reason, start int64) Reply {
 	x.reset(s, p, start)
 	x.Close = true
+	x.flags.bare = h != nil && h.Method == h1.HEAD
 	return Reply{uint16(why.Status()), why.Code(), why.Error()}
 }
 

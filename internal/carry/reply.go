@@ -69,7 +69,7 @@ func (x *Exchange) AppendReply(dst []byte, r Reply, now int64) []byte {
 	}
 	dst = append(dst, "Cache-Control: no-store\r\n"...)
 	dst = append(appendLength(dst, int64(n)), "\r\n"...)
-	if x.head != nil && x.head.Method == h1.HEAD {
+	if x.flags.bare || x.head != nil && x.head.Method == h1.HEAD {
 		return dst
 	}
 	x.Record.BytesOut = int64(n)

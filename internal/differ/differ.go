@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -310,13 +311,8 @@ func (m Meaning) Amiss() string {
 		if !a.interim() {
 			final++
 		}
-		if n, err := strconv.Atoi(a.Field("Node")); err == nil && a.Whole && a.Framing != "tunnel" && !a.interim() {
-			if n < 1 || n > len(m.Said) {
-				return fmt.Sprintf("the client got answer %d, which no request has", n)
-			}
-			if said := m.Said[n-1]; !said.Whole || said.Body != a.Body {
-				return fmt.Sprintf("the client took for whole %s, where the node said %s", quote(a.Body), quote(said.Body))
-			}
+		if a.Whole && a.Field("Node") != "" && a.Framing != "tunnel" && !a.interim() && !m.said(a) {
+			return fmt.Sprintf("the client took for whole what the node did not say: %s %s", a.Start, quote(a.Body))
 		}
 	}
 	if final > len(m.Sent) {
@@ -326,6 +322,13 @@ func (m Meaning) Amiss() string {
 		return "the connection did not end"
 	}
 	return ""
+}
+
+// said tells whether an answer that names the node is one of its.
+func (m Meaning) said(a Message) bool {
+	return slices.ContainsFunc(m.Said, func(s Message) bool {
+		return s.Whole && s.Field("Node") == a.Field("Node") && s.Body == a.Body
+	})
 }
 
 // same tells whether a request is the one that was asked for. What came through a tunnel was no request.

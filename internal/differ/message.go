@@ -217,9 +217,12 @@ func (m *Message) interim() bool {
 	return s >= 100 && s < 200 && s != 101
 }
 
+// method is a request's, and "" where it does not even come to its end.
 func (m *Message) method() string {
-	method, _, _ := strings.Cut(m.Start, " ")
-	return method
+	if method, _, ok := strings.Cut(m.Start, " "); ok {
+		return method
+	}
+	return ""
 }
 
 // persistent tells whether a request leaves its connection open.

@@ -15,9 +15,9 @@ type Answer struct {
 	After After
 }
 
-// Complete tells whether the answer's end can be seen by itself.
-func (a Answer) Complete() bool {
-	all, _ := messages(a.Early+a.Text, false, []string{})
+// Complete tells whether who sends that, and gets the answer first, can see the answer's end by itself.
+func (a Answer) Complete(sent string) bool {
+	all, _ := messages(a.Early+a.Text, false, methodsOf(sent))
 	return len(all) > 0 && all[len(all)-1].Whole && all[len(all)-1].Wrong == "" && !all[len(all)-1].interim()
 }
 

@@ -84,7 +84,7 @@ func (l *loop) readHead(c *conn) {
 			l.reject(k, k.x.Encrypted(k.s, &k.peer, k.start))
 			return
 		case err != nil:
-			l.reject(k, k.x.Refuse(k.s, &k.peer, err.(h1.Reason), k.start))
+			l.reject(k, k.x.Refuse(k.s, &k.peer, &k.req, err.(h1.Reason), k.start))
 			return
 		case done:
 			k.head = append(k.head[:0], b[:k.req.Size]...)
@@ -96,7 +96,7 @@ func (l *loop) readHead(c *conn) {
 			l.close(c)
 			return
 		case e == errEnd:
-			l.reject(k, k.x.Refuse(k.s, &k.peer, h1.ErrTruncated, k.start))
+			l.reject(k, k.x.Refuse(k.s, &k.peer, &k.req, h1.ErrTruncated, k.start))
 			return
 		}
 		l.keep(c, b)

@@ -69,7 +69,10 @@ func FuzzDifferential(f *testing.F) {
 			return
 		}
 		a := differ.Answer{Text: answer, After: differ.After(after % 3)}
-		if a.After == differ.Stays && !a.Complete() {
+		switch {
+		case a.Complete(request):
+			a.After = differ.Stays // or it would be chance whether the next request is already on its way
+		case a.After == differ.Stays:
 			a.After = differ.Ends // else nothing would
 		}
 		c := &differ.Case{Steps: []differ.Step{{Text: request}}, Answers: []differ.Answer{a}, Hurry: after&8 != 0}

@@ -133,7 +133,7 @@ func (k *work) readHead(s *roost.Snapshot) (reply carry.Reply, ok bool) {
 			return k.x.Encrypted(s, &c.peer, start), false
 		}
 		if err != nil {
-			return k.x.Refuse(s, &c.peer, err.(h1.Reason), start), false
+			return k.x.Refuse(s, &c.peer, &k.req, err.(h1.Reason), start), false
 		}
 		if done {
 			k.head = append(k.head[:0], c.w.pending()[:k.req.Size]...)
@@ -148,7 +148,7 @@ func (k *work) readHead(s *roost.Snapshot) (reply carry.Reply, ok bool) {
 		case isTimeout(err):
 			return k.x.Late(s, &c.peer, start), false
 		case isEOF(err) && !blank(c.w.pending()):
-			return k.x.Refuse(s, &c.peer, h1.ErrTruncated, start), false
+			return k.x.Refuse(s, &c.peer, &k.req, h1.ErrTruncated, start), false
 		default:
 			return carry.Reply{}, false
 		}
