@@ -65,7 +65,7 @@ func Run(addr string, n *Node, c *Case) (Meaning, error) {
 			r.await(s.N)
 		}
 	}
-	sent, _ := messages(c.Sent(), true, nil)
+	sent := messages(c.Sent(), true, nil)
 	if !c.Hurry {
 		r.awaitAll(c.expected(sent))
 	}
@@ -185,15 +185,13 @@ func (r *receiver) whole() []Message {
 }
 
 func (r *receiver) answers(over bool) []Message {
-	all, _ := messages(string(r.b), over && !r.reset && !r.stuck, r.methods)
-	return all
+	return messages(string(r.b), over && !r.reset && !r.stuck, r.methods)
 }
 
 // methodsOf are the methods that a client knows that it asked with, whether or not they make sense.
 func methodsOf(sent string) []string {
 	methods := []string{}
-	all, _ := messages(sent, true, nil)
-	for _, m := range all {
+	for _, m := range messages(sent, true, nil) {
 		methods = append(methods, m.method())
 	}
 	return methods

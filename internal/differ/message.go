@@ -18,8 +18,7 @@ type Message struct {
 }
 
 // messages reads all of b. over: no more will come. methods, if not nil, are those of the requests that the messages answer.
-// head tells that the last one, not whole, has at least its head.
-func messages(b string, over bool, methods []string) (all []Message, head bool) {
+func messages(b string, over bool, methods []string) (all []Message) {
 	answers := methods != nil
 	for b != "" {
 		m := Message{}
@@ -27,20 +26,20 @@ func messages(b string, over bool, methods []string) (all []Message, head bool) 
 		if answers && len(methods) > 0 {
 			method = methods[0]
 		}
-		n, ok := m.read(b, over, answers, method)
+		n, _ := m.read(b, over, answers, method)
 		if !answers && strings.HasPrefix("\r\n", b) {
-			return all, false // the empty line that may stand before a request
+			return all // the empty line that may stand before a request
 		}
 		if answers && !m.interim() && len(methods) > 0 {
 			methods = methods[1:]
 		}
 		all = append(all, m)
 		if !m.Whole || m.Wrong != "" {
-			return all, ok
+			return all
 		}
 		b = b[n:]
 	}
-	return all, false
+	return all
 }
 
 // read reads the message at the beginning of b: how long it is, and whether its head is there.

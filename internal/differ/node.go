@@ -17,14 +17,13 @@ type Answer struct {
 
 // Complete tells whether who sends that, and gets the answer first, can see the answer's end by itself.
 func (a Answer) Complete(sent string) bool {
-	all, _ := messages(a.Early+a.Text, false, methodsOf(sent))
+	all := messages(a.Early+a.Text, false, methodsOf(sent))
 	return len(all) > 0 && all[len(all)-1].Whole && all[len(all)-1].Wrong == "" && !all[len(all)-1].interim()
 }
 
 // final is the answer as who asked with that method should understand it.
 func (a Answer) final(method string) Message {
-	all, _ := messages(a.Early+a.Text, a.After == Ends, []string{method})
-	for _, m := range all {
+	for _, m := range messages(a.Early+a.Text, a.After == Ends, []string{method}) {
 		if !m.interim() {
 			return m
 		}
@@ -49,9 +48,10 @@ type Node struct {
 	mu      sync.Mutex // guards the rest
 	answers []Answer
 	got     []*Message
-	said    []Answer // to each of them
-	conns   map[net.Conn]bool
-	all     sync.WaitGroup // of the connections
+	said    []Answer            // to each of them
+	conns   map[string]net.Conn // by the other end
+	met     *sync.Cond          // conns has one more
+	all     sync.WaitGroup      // of the connections
 }
 
 // Listen starts a node on loopback. Who calls it closes it.
@@ -60,15 +60,16 @@ func Listen() (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start a node: %w", err)
 	}
-	n := &Node{Addr: ln.Addr().String(), ln: ln, conns: map[net.Conn]bool{}}
+	n := &Node{Addr: ln.Addr().String(), ln: ln, conns: map[string]net.Conn{}}
+	n.met = sync.NewCond(&n.mu)
 	go n.accept() // ends with the listener
 	return n, nil
 }
 
 // Close ends the node.
 func (n *Node) Close() {
-	n.ln.Close()
 	n.end()
+	n.ln.Close()
 }
 
 func (n *Node) accept() {
@@ -78,9 +79,10 @@ func (n *Node) accept() {
 			return
 		}
 		n.mu.Lock()
-		n.conns[c] = true
+		n.conns[c.RemoteAddr().String()] = c
 		n.all.Add(1)
 		n.mu.Unlock()
+		n.met.Broadcast()
 		go n.serve(c)
 	}
 }
@@ -94,12 +96,22 @@ func (n *Node) begin(answers []Answer) {
 
 // end closes all connections, and returns what was understood and what was said to it.
 func (n *Node) end() (got, said []Message) {
+	// What was dialled before this, and is not accepted yet, must not be taken for the next case's.
+	last, err := net.DialTimeout("tcp", n.Addr, patience)
 	n.mu.Lock()
-	for c := range n.conns {
+	if err == nil {
+		defer last.Close()
+		for n.conns[last.LocalAddr().String()] == nil {
+			n.met.Wait()
+		}
+	}
+	for _, c := range n.conns {
 		c.Close()
 	}
 	n.mu.Unlock()
 	n.all.Wait()
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	for i, m := range n.got {
 		got = append(got, *m)
 		said = append(said, n.said[i].final(m.method()))
@@ -127,7 +139,7 @@ func (n *Node) serve(c net.Conn) {
 	defer func() {
 		c.Close()
 		n.mu.Lock()
-		delete(n.conns, c)
+		delete(n.conns, c.RemoteAddr().String())
 		n.mu.Unlock()
 	}()
 	var b []byte
