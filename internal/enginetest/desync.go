@@ -148,7 +148,7 @@ func (p *Proxy) h2raw(settings ...http2.Setting) (*net.TCPConn, *http2.Framer) {
 }
 
 func (engine subject) TestAnHTTP2ClientThatGivesNoWindowLosesItsStream(t *testing.T) {
-	for _, size := range []int{100, 1 << 20} {
+	for size, fault := range map[int]roost.Fault{100: roost.NoFault, 1 << 20: roost.FaultClientSlow} {
 		n := Node(t, func(w http.ResponseWriter, r *http.Request) { w.Write(make([]byte, size)) })
 		p := engine.start(t, func(s *Setup) { s.Listener.SendTimeout = 100 * time.Millisecond }, n)
 		c, f := p.h2raw(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
@@ -161,6 +161,9 @@ func (engine subject) TestAnHTTP2ClientThatGivesNoWindowLosesItsStream(t *testin
 			if _, ok := frame.(*http2.RSTStreamFrame); ok {
 				break
 			}
+		}
+		if r := p.Wait(1); r.Fault != fault || r.Status != 200 {
+			t.Errorf("%d bytes: record %+v", size, r)
 		}
 		c.Close()
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -278,6 +279,7 @@ func (engine subject) TestAStreamThatANodeResetsIsNoBrokenConnection(t *testing.
 func (engine subject) TestManyStreamsAtOnce(t *testing.T) {
 	n := h2node(t, func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
+		w.Header()["Of"] = []string{r.Header.Get("Of"), r.Header.Get("Of") + "too"}
 		w.Write(b)
 	})
 	p := engine.start(t, func(s *Setup) { s.Pool.Protocol = roost.ProtocolH2C }, n)
@@ -285,8 +287,11 @@ func (engine subject) TestManyStreamsAtOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 200 {
 		all.Go(func() {
-			want := strings.Repeat(fmt.Sprint(i), 1000)
-			res, err := c.Post("http://"+p.Addr+"/", "text/plain", strings.NewReader(want))
+			of := fmt.Sprint(i)
+			want := strings.Repeat(of, 1000)
+			req, _ := http.NewRequest("POST", "http://"+p.Addr+"/", strings.NewReader(want))
+			req.Header.Set("Of", of)
+			res, err := c.Do(req)
 			if err != nil {
 				t.Error(err)
 				return
@@ -294,6 +299,9 @@ func (engine subject) TestManyStreamsAtOnce(t *testing.T) {
 			defer res.Body.Close()
 			if b, err := io.ReadAll(res.Body); err != nil || string(b) != want {
 				t.Errorf("stream %d: %d bytes, %v", i, len(b), err)
+			}
+			if got := res.Header["Of"]; !slices.Equal(got, []string{of, of + "too"}) {
+				t.Errorf("stream %d has the field of %v", i, got)
 			}
 		})
 	}

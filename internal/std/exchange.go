@@ -85,6 +85,7 @@ func (k *work) attempt() roost.Step {
 	x.Held = k.up.whole
 	switch {
 	case fault == roost.NoFault:
+	case fault == roost.FaultClientSlow: // which cuts a stream of HTTP/2 off
 	case k.c.closing.Load():
 		fault = roost.FaultClientGone // we were cut off: neither side's fault
 	case k.up.fault != roost.NoFault:
