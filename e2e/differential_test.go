@@ -199,32 +199,46 @@ func TestProxiesAgreeOnWhatBytesMean(t *testing.T) {
 			}
 		}
 	}
-	t.Run("splits", func(t *testing.T) { splits(t, cases, roosts) })
+	t.Run("cut everywhere", func(t *testing.T) { cutEverywhere(t, cases, roosts) })
 }
 
-// splits cuts what clients send in two, everywhere. It means the same.
-func splits(t *testing.T, cases []*differ.Case, roosts []*subject) {
+// cutEverywhere cuts what clients send in two, which changes nothing; and cuts short what clients and nodes say, which both
+// engines take for the same.
+func cutEverywhere(t *testing.T, cases []*differ.Case, roosts []*subject) {
+	ways := map[string]func(*differ.Case, int) (*differ.Case, bool){
+		"in two": (*differ.Case).Cut, "short": (*differ.Case).Short, "answer short": (*differ.Case).Broken}
+	made := make([]map[string]string, len(roosts))
 	var all sync.WaitGroup
-	for _, s := range roosts {
+	for r, s := range roosts {
+		made[r] = map[string]string{}
 		all.Go(func() {
 			for _, c := range cases {
-				if !c.Splits {
-					continue
-				}
-				whole := s.made[c].Exact()
-				for i := 1; ; i++ {
-					cut, ok := c.Cut(i)
-					if !ok {
-						break
-					}
-					m, err := differ.Run(s.addr, s.node, cut)
-					if got := m.Exact(); err != nil || got != whole {
-						t.Errorf("%s: %s, cut at %d: %v\n--- is\n%s--- whole\n%s", s.name, strings.TrimSpace(c.Name), i, err, got, whole)
-						break
+				for way, cut := range ways {
+					for i := 1; c.Splits; i++ {
+						now, ok := cut(c, i)
+						if !ok {
+							break
+						}
+						m, err := differ.Run(s.addr, s.node, now)
+						where := fmt.Sprintf("%s, cut %s at %d", c.Name, way, i)
+						if amiss := m.Amiss(); err != nil || amiss != "" {
+							t.Errorf("%s: %s: %v %s", s.name, where, err, amiss)
+						}
+						if way == "in two" && m.Exact() != s.made[c].Exact() {
+							t.Errorf("%s: %s\n--- is\n%s--- whole\n%s", s.name, where, m.Exact(), s.made[c].Exact())
+						}
+						made[r][where] = m.Exact()
 					}
 				}
 			}
 		})
 	}
 	all.Wait()
+	for r, s := range roosts {
+		for where, got := range made[r] {
+			if want := made[0][where]; got != want {
+				t.Errorf("%s: the engines differ\n--- std\n%s--- %s\n%s", where, want, s.name, got)
+			}
+		}
+	}
 }

@@ -15,7 +15,7 @@ type Case struct {
 	Alone   bool   // no other request is behind what is sent
 	Patient bool   // the client waits for as many answers as a lenient proxy may give: to one that ends idle connections soon
 	Hurry   bool   // the client ends its side without waiting for answers
-	Splits  bool   // it has the same meaning however the client's bytes are cut
+	Splits  bool   // it is worth to be cut everywhere
 	Differs string // why Roost gives it another meaning than HAProxy and nginx together
 	Want    string // the meaning that it has for Roost, in brief
 }
@@ -58,6 +58,27 @@ func (c *Case) Cut(i int) (*Case, bool) {
 	cut := *c
 	cut.Steps = []Step{{Text: all[:i]}, {Do: Fence}, {Text: all[i:]}}
 	return &cut, true
+}
+
+// Short is the case with no more than i bytes from its client; false where it has no more.
+func (c *Case) Short(i int) (*Case, bool) {
+	all := c.Sent()
+	if i >= len(all) {
+		return nil, false
+	}
+	short := *c
+	short.Steps, short.Alone = []Step{{Text: all[:i]}}, true
+	return &short, true
+}
+
+// Broken is the case with a node that ends after i bytes of its first answer; false where it has no more.
+func (c *Case) Broken(i int) (*Case, bool) {
+	if len(c.Answers) == 0 || i >= len(c.Answers[0].Text) {
+		return nil, false
+	}
+	broken := *c
+	broken.Answers = []Answer{{Text: c.Answers[0].Text[:i], After: Ends}}
+	return &broken, true
 }
 
 // Corpus reads cases. A case begins with its name behind "## ", and has lines that begin with
