@@ -225,6 +225,7 @@ func (l *loop) ask(p *path, host, port string) {
 		if c == nil || pathOf(c) != p || p.turn != turn || !p.asking {
 			return // it is over, or somewhere else
 		}
+		defer l.survive(c)
 		p.asking = false
 		l.arm(c, 0)
 		if err != nil {

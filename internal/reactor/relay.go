@@ -101,7 +101,11 @@ func (l *loop) carryOn(c *conn, gone bool) {
 		if to.blocked() {
 			return // relayFlushed comes back
 		}
+		held := c.blocked()
 		n, in, out := l.move(c, to)
+		if !held && c.blocked() { // by what TLS answered
+			l.limit(r, c)
+		}
 		if c.node {
 			r.out += int64(n)
 		} else {
@@ -163,7 +167,7 @@ func (l *loop) limit(r *relay, c *conn) {
 	case r.asked != 0: // it is set
 	case c.blocked():
 		l.arm(c, time.Duration(r.send.nanos()))
-	case r.other(c).eof && !c.eof:
+	case r.other(c).eof && !c.eof && !r.other(c).blocked(): // else it is not read, and may have said much
 		l.arm(c, time.Duration(r.half.nanos()))
 	default:
 		l.arm(c, 0)
@@ -182,8 +186,10 @@ func (l *loop) relayFlushed(c *conn) bool {
 	if l.over(r) {
 		return false
 	}
+	from := r.other(c)
 	l.limit(r, c)
-	if from := r.other(c); from.canRead {
+	l.limit(r, from)
+	if from.canRead {
 		l.later(from)
 	}
 	return true
@@ -247,10 +253,14 @@ func (l *loop) relayLate(c *conn) {
 
 // relayCut ends a relay at once.
 func (l *loop) relayCut(c *conn) {
-	if r := c.relay; r.opening != nil {
-		l.unjoined(r, roost.StageConnect, roost.FaultClientGone, errCut)
-	} else {
+	r := c.relay
+	switch t := r.opening; {
+	case t == nil:
 		l.part(r, true, errCut.Error(), l.abort)
+	case t.x.Attempt.Live == nil || t.x.Attempt.Ended: // a bug between two attempts
+		l.turnAway(c, t, carry.Reply{})
+	default:
+		l.unjoined(r, roost.StageConnect, roost.FaultClientGone, errCut)
 	}
 }
 

@@ -372,3 +372,39 @@ func TestAClientMayBeBlockedBeforeItHasANode(t *testing.T) {
 		}
 	}
 }
+
+// A node is not read while its client takes its time, and so is not silent then.
+func TestANodeIsNotSilentWhileItsHalfEndedClientIsSlow(t *testing.T) {
+	s := newStage(t, func(set *setup) {
+		raw(set)
+		set.p.BodyTimeout = 2 * time.Second
+	}, onlyOne)
+	c := s.client(100, "hello")
+	c.end()
+	n := s.node(0)
+	n.arrive(bytes.Repeat([]byte("a"), 5000))
+	s.pass(10*time.Second, func() { c.drain(100) })
+	if c.closed || n.closed {
+		t.Fatalf("%+v", s.last())
+	}
+	c.drain(1 << 20)
+	c.room = 1 << 20
+	s.pass(time.Second, nil)
+	n.arrive([]byte("b"))
+	n.end()
+	s.turns(3)
+	if r := s.last(); r.Aborted || r.BytesOut != 5001 {
+		t.Errorf("%+v", r)
+	}
+
+	c = s.client(100, "hello") // but is again once it was read
+	c.end()
+	n = s.node(1)
+	n.arrive(bytes.Repeat([]byte("a"), 150))
+	s.pass(4*time.Second, nil)
+	c.drain(1 << 20)
+	s.pass(4*time.Second, nil)
+	if r := s.last(); !r.Aborted || r.Cause != causeSilent {
+		t.Errorf("%+v", r)
+	}
+}

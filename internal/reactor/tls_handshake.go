@@ -228,6 +228,7 @@ func (l *loop) paused(h *handshake) {
 		h.abandon()
 		return
 	}
+	defer l.survive(c)
 	if e := h.send(l, c); e != 0 {
 		l.close(c)
 		return
@@ -249,6 +250,7 @@ func (l *loop) finished(h *handshake, err error) {
 	if c == nil || c.tls != h.s {
 		return
 	}
+	defer l.survive(c)
 	w := &h.s.wire
 	w.shaking = nil
 	alert := len(h.out) > 0
