@@ -148,3 +148,41 @@ func (engine subject) TestAnUpgradeToSomethingElseIsRefused(t *testing.T) {
 		t.Errorf("%d %q", res.StatusCode, body)
 	}
 }
+
+func (engine subject) TestASideOfATunnelThatBreaksBreaksTheOther(t *testing.T) {
+	switched := CRLF("HTTP/1.1 101 Switching Protocols", "Connection: upgrade", "Upgrade: websocket")
+	n := RawNode(t, func(c net.Conn, _ int) {
+		http.ReadRequest(bufio.NewReader(c))
+		io.WriteString(c, switched+"half of it")
+		c.(*net.TCPConn).SetLinger(0)
+	})
+	p := engine.start(t, nil, n)
+	_, br := p.Send(Upgrade)
+	http.ReadResponse(br, nil)
+	if b, err := io.ReadAll(br); err == nil {
+		t.Errorf("what the node broke off looks complete: %q", b)
+	}
+	if r := p.Wait(1); !r.Aborted {
+		t.Errorf("record %+v", r)
+	}
+
+	broke := make(chan error, 1)
+	n = RawNode(t, func(c net.Conn, _ int) {
+		br := bufio.NewReader(c)
+		http.ReadRequest(br)
+		io.WriteString(c, switched)
+		_, err := io.Copy(io.Discard, br)
+		broke <- err
+	})
+	p = engine.start(t, nil, n)
+	c, br := p.Send(Upgrade)
+	http.ReadResponse(br, nil)
+	c.SetLinger(0)
+	c.Close()
+	if err := <-broke; err == nil {
+		t.Error("what the client broke off looks complete")
+	}
+	if r := p.Wait(1); !r.Aborted {
+		t.Errorf("record %+v", r)
+	}
+}

@@ -42,21 +42,30 @@ func (t *tunnel) run(c *conn) {
 	c.show(t)
 	defer c.show(nil)
 	var up sync.WaitGroup
+	var sent error
 	up.Go(func() {
-		if t.pour(c.e, &t.node.wire, &c.w, &t.in) != nil {
-			c.cut()
+		if sent = t.pour(c.e, &t.node.wire, &c.w, &t.in); sent != nil {
+			t.breakOff(c)
 		}
 	})
-	if t.pour(c.e, &c.w, &t.node.wire, &t.out) != nil {
-		t.aborted = true
-		c.cut()
+	came := t.pour(c.e, &c.w, &t.node.wire, &t.out)
+	if came != nil {
+		t.breakOff(c)
 	}
 	up.Wait()
+	t.aborted = sent != nil || came != nil
 	c.hold(nil)
 	if t.cut.Load() {
 		c.linger = false // it did
 		t.aborted, t.cause = true, "the node was taken out of service"
 	}
+}
+
+// breakOff ends both sides such that neither takes what came for all there was.
+func (t *tunnel) breakOff(c *conn) {
+	abort(c.nc)
+	abort(t.node.conn)
+	c.cut()
 }
 
 // end records the tunnel.
