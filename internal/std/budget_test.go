@@ -23,7 +23,7 @@ func TestAStreamAllocatesLittle(t *testing.T) {
 		secure bool
 		body   int
 		most   float64
-	}{{"GET", false, 0, 18}, {"GET over TLS", true, 0, 18}, {"POST", false, 1000, 35}} {
+	}{{"GET", false, 0, 18}, {"GET over TLS", true, 0, 18}, {"POST", false, 1000, 23}} {
 		floor := allocations(t, emptyHandler(t, c.secure, c.body))
 		n := allocations(t, enginetest.LeanHTTP2(t, open, c.secure, c.body))
 		if n-floor > c.most {

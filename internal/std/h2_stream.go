@@ -29,9 +29,8 @@ type stream struct {
 	by       time.Time     // net/http's deadline; zero: none stands
 	cut      func()        // c.cut
 
-	body   net.Conn // where the request's comes from; nil: it has none
-	feed   net.Conn // its other end
-	fed    bool     // by a goroutine that was begun
+	body   *inlet // where the request's comes from; nil: it has none
+	fed    bool   // by a goroutine that was begun
 	parser h1.Parser
 	head   h1.Head  // of the answer
 	values []string // of its fields
@@ -56,7 +55,7 @@ func (s *session) borrow(w http.ResponseWriter, r *http.Request) *stream {
 	st.c.w.open(st, &e.buffers)
 	st.parser.Reset(h1.Response)
 	if lengthOf(r) != 0 && r.Body != http.NoBody {
-		st.body, st.feed = net.Pipe()
+		st.body = newInlet()
 	}
 	return st
 }
@@ -103,13 +102,13 @@ func (st *stream) Read(b []byte) (int, error) {
 	if !st.fed {
 		st.fed = true
 		st.s.gate.also() // nobody waits for it: if it waits for more of the body, the end of net/http's handler wakes it
-		go feed(st.feed, st.r, st.s)
+		go feed(st.body, st.r, st.s)
 	}
 	return st.body.Read(b)
 }
 
 // feed writes a stream's body to to. One that breaks off ends the connection before the body's end.
-func feed(to net.Conn, r *http.Request, s *session) {
+func feed(to *inlet, r *http.Request, s *session) {
 	defer s.gate.leave()
 	if sendBody(to, r.Body, lengthOf(r), &r.Trailer, &s.c.e.buffers) != nil {
 		to.Close()
