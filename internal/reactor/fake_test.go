@@ -16,15 +16,16 @@ import (
 // than a real one: what it is asked about a descriptor that is closed, or not of that kind, fails the test. Descriptors are
 // given out anew as soon as they are closed, lowest first, as in Linux.
 type fakeKernel struct {
-	t    testing.TB
-	rnd  *rand.Rand
-	now  time.Time
-	fds  []*fakeFD               // by descriptor; nil: closed
-	tame bool                    // nothing is left to the seed
-	lack int                     // so many calls fail for want of something
-	step func()                  // what the world beside the loop does while it waits
-	dead func(f *fakeFD)         // the loop closed it
-	call func(to string) *fakeFD // a node takes a connection; nil: refused
+	t     testing.TB
+	rnd   *rand.Rand
+	now   time.Time
+	fds   []*fakeFD               // by descriptor; nil: closed
+	tame  bool                    // nothing is left to the seed
+	lack  int                     // so many calls fail for want of something
+	sound bool                    // connections to nodes come about
+	step  func()                  // what the world beside the loop does while it waits
+	dead  func(f *fakeFD)         // the loop closed it
+	call  func(to string) *fakeFD // a node takes a connection; nil: refused
 }
 
 // fakeLoop is the part of a fakeKernel that one loop has for itself.
@@ -211,7 +212,7 @@ func (k *fakeKernel) accept(fd int32) (int32, netip.AddrPort, syscall.Errno) {
 }
 
 func (k *fakeKernel) dial(to *target) (int32, syscall.Errno) {
-	if k.odds(60) {
+	if !k.sound && k.odds(60) {
 		return 0, []syscall.Errno{syscall.EMFILE, syscall.ENETUNREACH, syscall.ECONNREFUSED}[k.rnd.IntN(3)]
 	}
 	f := k.call(to.addr.String())

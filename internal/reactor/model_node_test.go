@@ -135,7 +135,11 @@ func (n *fakeNode) answer(id, method string, want int) {
 	w := n.w
 	b := pattern(id, want)
 	head := "HTTP/1.1 200 OK\r\nX-Id: " + id + "\r\n"
-	switch framing := w.rnd.IntN(5); {
+	framing := w.rnd.IntN(5)
+	if w.sound { // an answer that ends with its connection ends what its client would still ask
+		framing = 1 + framing%4
+	}
+	switch {
 	case framing == 0:
 		n.last = true
 		n.say = append([]byte(head+"\r\n"), b...)

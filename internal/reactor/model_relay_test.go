@@ -28,7 +28,7 @@ type fakeEnd struct {
 const streamHead = "#%05d|"
 
 func (w *world) newEnd(id string, first string) *fakeEnd {
-	e := &fakeEnd{w: w, id: id, say: append([]byte(first), pattern(id, w.size())...), deaf: w.rnd.IntN(15) == 0}
+	e := &fakeEnd{w: w, id: id, say: append([]byte(first), pattern(id, w.size())...), deaf: w.odds(15)}
 	w.ends = append(w.ends, e)
 	return e
 }
@@ -66,6 +66,10 @@ func (e *fakeEnd) act() {
 			p := w.piece(e.say[e.sent:])
 			e.sent += len(p)
 			e.f.arrive(p)
+			if e.sent == len(e.say) && w.rnd.IntN(3) == 0 { // in one event
+				e.ended = true
+				e.f.end()
+			}
 		}
 	case w.rnd.IntN(10) == 0:
 		e.ended = true

@@ -75,6 +75,7 @@ type world struct {
 	nodes   []*fakeNode
 	ends    []*fakeEnd // of what is relayed, by streams
 	calm    bool       // nothing breaks any more
+	sound   bool       // nor ever did: whoever asked must have all that was said
 	told    bool
 	mayCut  bool // nodes may be cut,
 	cuts    bool // and one was: its relays end in the middle, in order
@@ -94,7 +95,7 @@ func (w *world) odds(n int) bool { return !w.calm && w.rnd.IntN(n) == 0 }
 func model(t testing.TB, seed uint64, told bool) *world {
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	k := &fakeKernel{t: t, rnd: rnd, now: time.Unix(1_000_000_000, 0)}
-	w := &world{t: t, rnd: rnd, k: k, told: told, mayCut: seed%4 == 0, addrs: []string{"192.0.2.11:80", "192.0.2.12:80", slowName + ":80"}}
+	w := &world{t: t, rnd: rnd, k: k, told: told, mayCut: seed%4 == 0, sound: seed%3 == 0, addrs: []string{"192.0.2.11:80", "192.0.2.12:80", slowName + ":80"}}
 	k.step, k.dead, k.call = w.step, w.gone, w.called
 
 	ls := roost.ListenerSettings{MaxConns: 20, MaxHead: 8 << 10, MaxFields: 100, HeadTimeout: 2 * time.Second, IdleTimeout: 5 * time.Second,
@@ -102,6 +103,13 @@ func model(t testing.TB, seed uint64, told bool) *world {
 	ps := roost.PoolSettings{ConnectTimeout: time.Second, HeadTimeout: 2 * time.Second, BodyTimeout: 2 * time.Second, MaxTries: 1 + rnd.IntN(4),
 		MaxInFlight: rnd.IntN(3) * 4, QueueLen: rnd.IntN(4), QueueTimeout: time.Second, IdleConns: rnd.IntN(4), IdleTimeout: 5 * time.Second,
 		ReplayBody: rnd.IntN(3) << 13, RetryOn503: rnd.IntN(2) == 0}
+	if w.sound {
+		w.calm, k.sound = true, true
+		ls.MaxConns, ls.MinBodyRate, ps.MaxInFlight = 0, 0, 0
+		const long = time.Hour // whoever is forgotten stays so
+		ls.HeadTimeout, ls.IdleTimeout, ls.BodyTimeout, ls.SendTimeout = long, long, long, long
+		ps.ConnectTimeout, ps.HeadTimeout, ps.BodyTimeout = long, long, long
+	}
 	w.lives = []*roost.Live{{}, {}, {}}
 	s := snapshot(ls, ps, w.addrs)
 	for i := range s.Pools[0].Nodes {
@@ -162,6 +170,11 @@ func model(t testing.TB, seed uint64, told bool) *world {
 		}
 	}
 	w.calm = true
+	for _, c := range w.clients {
+		if w.sound && (c.next < len(c.asked) || c.end != nil && (c.up && len(c.end.got) < len(c.end.peer.say))) {
+			t.Errorf("client %d lacks something, although nothing broke: %d of %d answers", c.id, c.next, len(c.asked))
+		}
+	}
 	for _, f := range w.fronts {
 		f.dismiss(time.Second, false)
 	}
@@ -373,7 +386,7 @@ type asked struct {
 }
 
 func newFakeClient(w *world, id int) *fakeClient {
-	c := &fakeClient{w: w, id: id, deaf: w.rnd.IntN(15) == 0}
+	c := &fakeClient{w: w, id: id, deaf: w.odds(15)}
 	switch w.rnd.IntN(6) {
 	case 0:
 		head := fmt.Sprintf(streamHead, id)
@@ -404,7 +417,7 @@ func newFakeClient(w *world, id int) *fakeClient {
 		default:
 			head += fmt.Sprintf("Content-Length: %d\r\n", n)
 		}
-		if w.rnd.IntN(8) == 0 {
+		if w.odds(8) {
 			head += "Connection: close\r\n"
 		}
 		a.bytes = append([]byte(head+"\r\n"), w.body(pattern(a.id, n), chunked)...)
@@ -472,7 +485,7 @@ func (c *fakeClient) act() {
 			c.send = c.send[len(p):]
 			c.f.arrive(p)
 		}
-	case c.next == len(c.asked), c.sent == len(c.asked) && w.rnd.IntN(20) == 0:
+	case c.next == len(c.asked), c.sent == len(c.asked) && w.odds(20):
 		c.f.end() // it still reads
 		if c.end != nil {
 			c.end.say, c.end.ended = nil, true
@@ -521,6 +534,8 @@ func (c *fakeClient) read() {
 		switch {
 		case id == "" && res.StatusCode < 400:
 			w.t.Errorf("client %d: %d from nowhere", c.id, res.StatusCode)
+		case id == "" && w.sound:
+			w.t.Errorf("client %d: %s: %d %.100s, although nothing broke", c.id, a.id, res.StatusCode, body)
 		case id == "":
 			w.tell("client %d: %s: %d %.100s", c.id, a.id, res.StatusCode, body)
 		case id != a.id:
