@@ -131,6 +131,12 @@ func (x *attempts) translate(p *roost.PoolView) {
 	}
 }
 
+// Unable says why there is no attempt at all: this balancer is out of resources.
+func (x *attempts) Unable() Reply {
+	x.fault, x.Record.Fault = roost.FaultLocal, roost.FaultLocal
+	return failure(x.fault)
+}
+
 // Abandon counts out an attempt whose engine failed; nothing is known of it.
 func (x *attempts) Abandon() {
 	if x.Attempt.Live != nil && !x.Attempt.Ended {

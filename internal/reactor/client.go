@@ -67,8 +67,10 @@ func (l *loop) readHead(c *conn) {
 		}
 		if !c.served && k.limits.http2 && c.tls == nil {
 			if match, more := sniff.Preface(b); match {
-				l.rest(k)
-				l.pass(c, b)
+				if !l.pass(c, b, k) {
+					l.rest(k)
+					l.close(c) // nothing was asked
+				}
 				return
 			} else if more && e == 0 {
 				l.keep(c, b)

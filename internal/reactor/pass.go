@@ -7,6 +7,8 @@ import (
 	"os"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"roost/internal/carry"
 )
 
@@ -16,28 +18,32 @@ func (l *loop) foreign(x *carry.Exchange) bool { return x.HTTP2() || x.Pool.Sett
 // passWork gives a client's connection to the other engine, at the request that was just read.
 func (l *loop) passWork(k *work) {
 	c := k.c
-	ahead := slices.Concat(k.head, l.ahead(c))
-	l.rest(k)
-	l.pass(c, ahead)
+	if !l.pass(c, slices.Concat(k.head, l.ahead(c)), k) {
+		k.s = nil
+		k.upload.begin()
+		l.fail(k, k.x.Unable())
+	}
 }
 
-// pass gives a client's connection to the other engine, which reads ahead first. Nothing of an answer may be left to send.
-func (l *loop) pass(c *conn, ahead []byte) {
-	p := Passed{Listener: c.front.id, Peer: c.peer(), Ahead: slices.Clone(ahead), Served: c.served}
-	l.k.unwatch(c.fd) // a duplicate shares the registration
-	f := os.NewFile(uintptr(c.fd), "")
-	nc, err := net.FileConn(f)
-	f.Close()
-	c.fd = -1
-	front, counted := c.front, c.counts
+// pass gives a client's connection to the other engine, which reads ahead first, and k back, if there is one. Nothing of an
+// answer may be left to send. Without a descriptor for it all is as it was, and it tells so.
+func (l *loop) pass(c *conn, ahead []byte, k *work) bool {
+	nc, err := duplicate(c.fd)
 	if err != nil {
 		l.e.o.Log.Warn("cannot pass a connection on", "error", err)
-		l.close(c)
-		return
+		return false
 	}
+	if k != nil {
+		l.rest(k)
+	}
+	p := Passed{Listener: c.front.id, Conn: nc, Peer: c.peer(), Ahead: slices.Clone(ahead), Served: c.served}
+	l.k.unwatch(c.fd) // a duplicate shares the registration
+	l.k.close(c.fd)
+	c.fd = -1
+	front, counted := c.front, c.counts
 	c.front = nil // not gone yet
 	l.clients.Add(-1)
-	p.Conn, p.Done = nc, func() { front.gone(counted) }
+	p.Done = func() { front.gone(counted) }
 	if c.tls != nil {
 		p.Conn = c.tls.passOn(nc)
 		c.tls = nil
@@ -45,4 +51,16 @@ func (l *loop) pass(c *conn, ahead []byte) {
 	l.release(c)
 	l.stats.passed.Add(1)
 	l.e.o.Pass(p)
+	return true
+}
+
+// duplicate is a socket once more, as the scheduler of goroutines knows it.
+func duplicate(fd int32) (net.Conn, error) {
+	d, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(d), "")
+	defer f.Close() // the connection has one of its own
+	return net.FileConn(f)
 }

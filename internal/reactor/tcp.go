@@ -74,10 +74,12 @@ func (l *loop) join(r *relay) {
 		x.Refresh(l.e.o.Snapshot.Load()) // the attempt before may have taken long
 	}
 	if x.Pool.Settings.TLS != nil { // the other engine speaks it
-		c := r.c
-		c.relay = nil
-		l.putBack(t)
-		l.pass(c, l.ahead(c))
+		if c := r.c; l.pass(c, l.ahead(c), nil) {
+			c.relay = nil
+			l.putBack(t)
+		} else {
+			l.turnAway(c, t, x.Unable())
+		}
 		return
 	}
 	if refused := x.Choose(l.random(), l.now); refused != roost.NotRefused {

@@ -283,7 +283,9 @@ func (l *loop) shaken(c *conn) {
 	switch {
 	case c.blocked(): // flushed comes back
 	case c.tls.alpn == "h2" && set.Protocol == roost.ServesHTTP:
-		l.pass(c, nil)
+		if !l.pass(c, nil, nil) {
+			l.close(c) // nothing was asked
+		}
 	default:
 		l.enter(c)
 	}
