@@ -20,8 +20,13 @@ const Variable = "ROOST_LISTENERS"
 // firstFD is the first descriptor that is passed, after the standard three, by systemd (sd_listen_fds(3)) and by us.
 const firstFD = 3
 
-// maxInherited bounds what is believed of a number of descriptors: a typing error must not make us touch thousands.
-const maxInherited = 1024
+const (
+	// maxInherited bounds what is believed of a number of descriptors: a typing error must not make us touch thousands.
+	maxInherited = 1024
+	// maxGiven bounds the sockets of the process before, of which each listener has one for each loop: more than a variable of
+	// the environment holds.
+	maxGiven = 8 << 10
+)
 
 // Inherited are the listening sockets that this process was started with, by systemd's socket activation or by the
 // process that it replaces. A nil *Inherited has none. It is not for concurrent use.
@@ -73,8 +78,8 @@ func announced(getenv func(string) string, pid int) (gifts []given, names []stri
 		if err := json.Unmarshal([]byte(text), &gifts); err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", Variable, err)
 		}
-		if len(gifts) > maxInherited {
-			return nil, nil, fmt.Errorf("%s: %d sockets; at most %d are taken", Variable, len(gifts), maxInherited)
+		if len(gifts) > maxGiven {
+			return nil, nil, fmt.Errorf("%s: %d sockets; at most %d are taken", Variable, len(gifts), maxGiven)
 		}
 		for _, g := range gifts {
 			names = append(names, g.Address)

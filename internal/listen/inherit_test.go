@@ -244,7 +244,8 @@ func TestTheEnvironmentIsReadAsItIsMeant(t *testing.T) {
 		{map[string]string{Variable: `[{"address":":80"},{"address":"unix:/a b","foreign":true,"later":1}]`}, []string{":80", "unix:/a b"}, ""},
 		{map[string]string{Variable: `[]`, "LISTEN_PID": "7", "LISTEN_FDS": "2"}, nil, ""},
 		{map[string]string{Variable: `[`}, nil, Variable + ": unexpected end"},
-		{map[string]string{Variable: "[" + strings.Repeat("{},", maxInherited) + "{}]"}, nil, "at most 1024"},
+		{map[string]string{Variable: "[" + strings.Repeat("{},", maxGiven) + "{}]"}, nil, "at most 8192"},
+		{map[string]string{Variable: "[" + strings.Repeat("{},", 2000) + "{}]"}, make([]string, 2001), ""}, // 9 listeners on 223 loops
 	} {
 		gifts, names, err := announced(func(v string) string { return x.env[v] }, 7)
 		if !slices.Equal(names[:min(len(names), len(gifts))], x.names) || len(gifts) != len(x.names) {
