@@ -67,11 +67,18 @@ func (engine subject) TestNodesUnderTLSAreVerifiedAndSessionsResume(t *testing.T
 			s.Pool.TLS.ServerName = c.name
 			s.Pool.IdleConns, s.Pool.IdleTimeout = 0, 1 // no connection is used twice
 		}, c.addr)
-		for _, resumed := range []bool{false, true} {
-			if status, body := p.ask(); status != 200 || body != fmt.Sprintf(c.want, resumed) {
+		if status, body := p.ask(); status != 200 || body != fmt.Sprintf(c.want, false) {
+			t.Errorf("%d %s", status, body)
+		}
+		want := fmt.Sprintf(c.want, true)
+		for i := time.Duration(1); ; i++ {
+			p.E.Upkeep(time.Now().Add(i * time.Minute)) // ends what is idle; an answer comes a moment before its stream is over
+			if status, body := p.ask(); status == 200 && body == want {
+				break
+			} else if i == 100 {
 				t.Errorf("%d %s", status, body)
+				break
 			}
-			p.E.Upkeep(time.Now().Add(time.Minute))
 		}
 		p.Close()
 	}
