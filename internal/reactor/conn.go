@@ -84,7 +84,9 @@ type slab struct {
 	used   int
 }
 
-const slabChunk = 256
+// slabChunk is how many records fit into 32 KiB, the largest piece of memory that Go gives out without rounding it up. A test
+// holds it to that.
+const slabChunk = 186
 
 func (s *slab) take() *conn {
 	if len(s.free) == 0 {
