@@ -31,7 +31,7 @@ func (w *world) called(to string) *fakeFD {
 	if w.odds(12) {
 		return nil
 	}
-	n := &fakeNode{w: w, f: &fakeFD{room: 1 + w.rnd.IntN(100_000)}}
+	n := &fakeNode{w: w, f: &fakeFD{room: w.window()}}
 	n.f.actor = n
 	w.nodes = append(w.nodes, n)
 	return n.f

@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -178,7 +179,8 @@ func model(t testing.TB, seed uint64, told bool) *world {
 	for _, f := range w.fronts {
 		f.dismiss(time.Second, false)
 	}
-	for range 400 * len(w.e.loops) { // twenty seconds and more: longer than anything may rest
+	// Twenty seconds and more are longer than anything may rest; but a node may go on taking what a client said before it broke.
+	for i := 0; i < 400*len(w.e.loops) || i < 60000 && slices.ContainsFunc(w.e.loops, func(l *loop) bool { return l.slab.used > 0 }); i++ {
 		w.turn()
 	}
 	for i, l := range w.e.loops {
@@ -348,6 +350,15 @@ func (w *world) size() int {
 	return w.rnd.IntN(500_000)
 }
 
+// window is how much a socket takes. The least ones are for where somebody gives up in the end.
+func (w *world) window() int {
+	least := 1
+	if w.sound {
+		least = 2000
+	}
+	return least + w.rnd.IntN(100_000)
+}
+
 // body frames a body.
 func (w *world) body(b []byte, chunked bool) []byte {
 	if !chunked {
@@ -432,7 +443,7 @@ func (c *fakeClient) act() {
 	case c.over:
 		return
 	case c.f == nil:
-		c.f = &fakeFD{room: 1 + w.rnd.IntN(100_000), actor: c}
+		c.f = &fakeFD{room: w.window(), actor: c}
 		door := w.doors[0]
 		if c.end != nil {
 			c.end.f = c.f
@@ -474,7 +485,6 @@ func (c *fakeClient) act() {
 	case len(c.send) > 0:
 		if w.odds(400) {
 			w.tell("client %d ends inside a request", c.id)
-			c.asked[c.sent-1].method = "GET" // of half a head nobody knows that it is HEAD's
 			c.send = nil
 			c.sent = len(c.asked)
 			c.f.end()
@@ -547,6 +557,9 @@ func (c *fakeClient) read() {
 			w.tell("client %d: %s: has its %d bytes", c.id, a.id, len(body))
 		}
 		c.got = c.got[len(c.got)-src.Len()-r.Buffered():]
+		if a.method == "HEAD" && id == "" && bytes.HasPrefix(c.got, []byte(`{"error"`)) {
+			c.got = c.got[res.ContentLength:] // of half a head nobody knows that it is HEAD's
+		}
 		c.next++
 	}
 	if c.next == len(c.asked) && len(c.got) > 0 {
