@@ -8,7 +8,7 @@ import (
 )
 
 // Relay is what is kept of a connection whose bytes go both ways unread, which may be for weeks: a stream, or an exchange
-// that switched protocols. It is at most 112 bytes, the words of its record in one string beside it.
+// that switched protocols. It is at most 104 bytes, the words of its record in one string beside it.
 //
 // It counts in its node's Conns and no more among the requests in flight, so that idle connections do not fill their node.
 type Relay struct {
@@ -18,11 +18,13 @@ type Relay struct {
 	words     string // key, host, method, target
 	node      roost.NodeID
 	start     int64
-	client    [16]byte  // as netip.Addr.As16, which takes a third less
-	ends      [3]uint32 // of the first three words
+	client    [16]byte // as netip.Addr.As16, which takes a third less
+	hostEnd   uint32   // of the words
+	methodEnd uint32
 	nodeTime  micros
 	queued    micros
 	wait      micros
+	keyEnd    uint16 // MaxKey at most
 	listener  roost.ListenerID
 	status    uint16
 	why       roost.Why
@@ -55,11 +57,9 @@ func (x *attempts) relay(to *Relay) {
 		to.client = r.Client.As16()
 	}
 	to.words = string(r.Key) + r.Host + r.Method + r.Target
-	n := 0
-	for i, l := range [...]int{len(r.Key), len(r.Host), len(r.Method)} {
-		n += l
-		to.ends[i] = uint32(n)
-	}
+	to.keyEnd = uint16(len(r.Key))
+	to.hostEnd = uint32(len(r.Key) + len(r.Host))
+	to.methodEnd = to.hostEnd + uint32(len(r.Method))
 	to.Live.Conns.Add(1)
 }
 
@@ -68,7 +68,7 @@ func (x *attempts) relay(to *Relay) {
 func (r *Relay) Finish(rec *roost.Record, in, out, now int64) {
 	*rec = roost.Record{Start: r.start, Listener: r.listener, Route: r.route, Pool: r.route.PoolID,
 		Node: r.node, Why: r.why, Tries: r.tries, Spilled: r.spilled, Panic: r.panic, Upgraded: r.upgraded,
-		Host: r.words[r.ends[0]:r.ends[1]], Method: r.words[r.ends[1]:r.ends[2]], Target: r.words[r.ends[2]:],
+		Host: r.words[r.keyEnd:r.hostEnd], Method: r.words[r.hostEnd:r.methodEnd], Target: r.words[r.methodEnd:],
 		Status: r.status, BytesIn: in, BytesOut: out, Nanos: now - r.start, NodeNanos: r.nodeTime.nanos(), Queued: r.queued.nanos(), Wait: r.wait.nanos()}
 	rec.Proto = roost.ProtoTCP
 	if r.upgraded {
@@ -77,8 +77,8 @@ func (r *Relay) Finish(rec *roost.Record, in, out, now int64) {
 	if r.addressed {
 		rec.Client = netip.AddrFrom16(r.client).Unmap()
 	}
-	if r.ends[0] > 0 {
-		rec.Key = []byte(r.words[:r.ends[0]])
+	if r.keyEnd > 0 {
+		rec.Key = []byte(r.words[:r.keyEnd])
 	}
 	r.Live.Conns.Add(-1)
 	*r = Relay{}

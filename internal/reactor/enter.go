@@ -36,7 +36,7 @@ func (l *loop) enter(c *conn) {
 		}
 		c.intro = new(carry.Peer)
 		*c.intro = p
-		c.from, c.port = p.Addr, p.Port
+		c.from, c.port = addressOf(p.Addr), p.Port
 		l.keep(c, l.ahead(c)[n:])
 	}
 	switch {
@@ -113,7 +113,7 @@ func (c *conn) fill(p *carry.Peer) {
 		*p = *c.intro
 	} else {
 		*p = carry.Peer{}
-		p.Listener, p.Addr, p.Port = c.front.id, c.from, c.port
+		p.Listener, p.Addr, p.Port = c.front.id, c.from.addr(), c.port
 	}
 	if c.tls != nil {
 		c.tls.identify(p)

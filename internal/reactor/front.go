@@ -330,7 +330,7 @@ func (l *loop) fewest() *loop {
 func (l *loop) adopt(f *front, fd int32, from netip.AddrPort, shed bool) {
 	c := l.slab.take()
 	defer l.survive(c)
-	c.fd, c.front, c.from, c.port, c.counts = fd, f, from.Addr(), from.Port(), !shed
+	c.fd, c.front, c.from, c.port, c.counts = fd, f, addressOf(from.Addr()), from.Port(), !shed
 	l.clients.Add(1)
 	if e := l.k.watch(fd, c.token()); e != 0 {
 		l.e.o.Log.Warn("cannot watch a connection", "error", e)

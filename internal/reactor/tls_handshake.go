@@ -112,7 +112,7 @@ func (l *loop) start(c *conn, last bool) {
 		l.close(c)
 		return
 	}
-	h := &handshake{e: l.e, s: &session{}, from: c.from, c: c.token(), last: last, more: make(chan struct{}, 1)}
+	h := &handshake{e: l.e, s: &session{}, from: c.from.addr(), c: c.token(), last: last, more: make(chan struct{}, 1)}
 	h.s.wire = wire{loop: l, c: c, shaking: h}
 	h.s.conn = tls.Server(&h.s.wire, conf)
 	c.state, c.tls = shaking, h.s
