@@ -46,17 +46,17 @@ const (
 // ListenerSettings are what a listener grants its clients. All are limits or rules; a reload replaces them.
 type ListenerSettings struct {
 	Protocol      ListenProtocol
-	ProxyProtocol bool // each connection begins with a PROXY header, which is believed from Trust alone; from elsewhere it is refused
-	MaxConns    int           // connections at once; further ones are refused with 503 and closed
-	MaxHead     int           // bytes of a request head
-	MaxFields   int           // fields in a head
-	MaxBody     int64         // bytes of a request body; 0: no limit
-	HeadTimeout time.Duration // absolute, from the first byte of a head to its end
-	IdleTimeout time.Duration // between requests
-	BodyTimeout time.Duration // between two reads of a body
-	SendTimeout time.Duration // a write to the client that makes no progress
-	MinBodyRate int           // bytes per second, of a request's body and of what the client takes of an answer; 0: any
-	Trust       []netip.Prefix
+	ProxyProtocol bool          // each connection begins with a PROXY header, which is believed from Trust alone; from elsewhere it is refused
+	MaxConns      int           // connections at once; further ones are refused with 503 and closed
+	MaxHead       int           // bytes of a request head
+	MaxFields     int           // fields in a head
+	MaxBody       int64         // bytes of a request body; 0: no limit
+	HeadTimeout   time.Duration // absolute, from the first byte of a head to its end
+	IdleTimeout   time.Duration // between requests
+	BodyTimeout   time.Duration // between two reads of a body
+	SendTimeout   time.Duration // a write to the client that makes no progress
+	MinBodyRate   int           // bytes per second, of a request's body and of what the client takes of an answer; 0: any
+	Trust         []netip.Prefix
 	// Trust lists the networks whose forwarding headers are believed and appended to; from elsewhere they are replaced.
 	Forwarded Forwarding
 	Via       string // pseudonym in Via; "" leaves Via out
