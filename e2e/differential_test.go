@@ -81,6 +81,17 @@ func newSubject(t *testing.T, name string, open func(t *testing.T, node string) 
 	return &subject{name, open(t, n.Addr), n, map[*differ.Case]differ.Meaning{}}
 }
 
+// run sends a case. The node ends its connections between two cases, and a proxy may take one for the next before it has
+// seen that: then what may not be repeated gets a 502 by chance, which does not come again and again.
+func (s *subject) run(c *differ.Case) (m differ.Meaning, err error) {
+	for range 4 {
+		if m, err = differ.Run(s.addr, s.node, c); err != nil || !strings.Contains(m.Exact(), "client \"HTTP/1.1 502 ") {
+			break
+		}
+	}
+	return m, err
+}
+
 func openRoost(engine string) func(*testing.T, string) string {
 	return func(t *testing.T, node string) string {
 		return serve(t, "--engine", engine, "--loops", "1", "--nodes", node, "--health", "none", "--store", "memory").addr
@@ -148,7 +159,7 @@ func TestProxiesAgreeOnWhatBytesMean(t *testing.T) {
 			for _, c := range cases {
 				now := *c
 				now.Patient = i >= len(roosts)
-				m, err := differ.Run(s.addr, s.node, &now)
+				m, err := s.run(&now)
 				if err != nil {
 					t.Errorf("%s: %s: %v", s.name, c.Name, err)
 				}
@@ -219,7 +230,7 @@ func cutEverywhere(t *testing.T, cases []*differ.Case, roosts []*subject) {
 						if !ok {
 							break
 						}
-						m, err := differ.Run(s.addr, s.node, now)
+						m, err := s.run(now)
 						where := fmt.Sprintf("%s, cut %s at %d", c.Name, way, i)
 						if amiss := m.Amiss(); err != nil || amiss != "" {
 							t.Errorf("%s: %s: %v %s", s.name, where, err, amiss)
