@@ -3,12 +3,11 @@
 package reactor
 
 import (
-	"fmt"
 	"os"
 	"runtime"
-	"strings"
 	"testing"
-	"time"
+
+	"roost/internal/enginetest"
 )
 
 // TestMain gives clients and nodes processors beside those that the loops keep, and checks that nothing of ours runs on when
@@ -16,26 +15,8 @@ import (
 func TestMain(m *testing.M) {
 	runtime.GOMAXPROCS(runtime.NumCPU() + 2*loopsOfTests)
 	code := m.Run()
-	if code == 0 {
-		code = leaks()
+	if code == 0 && enginetest.Leaks() {
+		code = 1
 	}
 	os.Exit(code)
-}
-
-func leaks() int {
-	buf := make([]byte, 4<<20)
-	var ours []string
-	for until := time.Now().Add(5 * time.Second); time.Now().Before(until); runtime.Gosched() {
-		ours = ours[:0]
-		for g := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if strings.Contains(g, "roost/internal/") && !strings.Contains(g, "reactor.TestMain") {
-				ours = append(ours, g)
-			}
-		}
-		if len(ours) == 0 {
-			return 0
-		}
-	}
-	fmt.Printf("%d goroutines are left:\n%s\n", len(ours), strings.Join(ours, "\n\n"))
-	return 1
 }

@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"roost"
+	"roost/internal/enginetest"
 )
 
 // rig is an engine of two loops on a loopback listener in front of nodes, for what looks inside of the loops. When the test
@@ -114,30 +114,7 @@ func start(t testing.TB, change func(*setup), nodes ...string) *rig {
 }
 
 func snapshot(ls roost.ListenerSettings, ps roost.PoolSettings, nodes []string) *roost.Snapshot {
-	table := &roost.Table{Pool: "pool", Hash: roost.Hash{Algo: roost.SipHash13},
-		Policy: roost.Policy{Homes: 1, WalkFloor: 1 << 20}, SlotBits: roost.MinSlotBits, Stride: []uint32{1}}
-	page := &roost.Page{}
-	for s := range page.Rows {
-		for i := range page.Rows[s] {
-			page.Rows[s][i] = roost.NoNode
-			if i < len(nodes) {
-				page.Rows[s][i] = roost.NodeRef(i)
-			}
-		}
-	}
-	for range table.Slots() / roost.PageSlots {
-		table.Pages = append(table.Pages, page)
-	}
-	pool := roost.PoolView{ID: "pool", Table: table, Live: &roost.PoolLive{}, Settings: ps,
-		Weight: uint64(len(nodes)) * roost.WeightOne, Takers: len(nodes)}
-	for i, addr := range nodes {
-		id := roost.NodeID(fmt.Sprintf("n%d", i+1))
-		table.Roster = append(table.Roster, roost.RosterNode{ID: id, Share: roost.WeightOne})
-		pool.Nodes = append(pool.Nodes, roost.NodeView{ID: id, Addr: addr, Weight: roost.WeightOne, Verdict: roost.Well, Live: &roost.Live{}})
-	}
-	route := &roost.Route{Name: "all", PoolID: "pool", Keys: []roost.KeyProgram{{Ops: []roost.KeyOp{{From: roost.FromPath}}, Text: "key"}}}
-	listener := roost.ListenerView{Name: "main", Settings: ls, Routes: []*roost.Route{route}}
-	return &roost.Snapshot{Seq: 1, Listeners: []roost.ListenerView{listener}, Pools: []roost.PoolView{pool}}
+	return enginetest.Snapshot(&enginetest.Setup{Listener: ls, Pool: ps}, nodes...)
 }
 
 func (r *rig) record(rec *roost.Record) {
